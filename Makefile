@@ -1,0 +1,53 @@
+# Every target sets up what it needs. `make help` lists them.
+.DEFAULT_GOAL := help
+.PHONY: help up demo test check fix bench chaos lock clean smoke
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+T ?= tests
+
+$(READY): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "aftercall needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 1; }
+	@echo "Setting up $(VENV) (once; about half a minute)…"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(READY)
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: $(READY) ## The service for real, with embedded stores, until Ctrl-C
+	@$(BIN)/aftercall up
+
+demo: $(READY) ## The whole path with a simulated Twenty2 and CRM; ends by itself
+	@$(BIN)/aftercall demo
+
+test: $(READY) ## The whole test suite; one file: make test T=tests/domain/test_outcomes.py
+	@$(BIN)/python -m pytest $(T)
+
+check: $(READY) ## Format, lint, types, import contracts, migration drift, compose schema
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --verbose 2>/dev/null | tail -n 12 || { $(BIN)/lint-imports; exit 1; }
+	@$(BIN)/python -m pytest -q tests/db/test_migrations.py
+
+fix: $(READY) ## Formats, and repairs what the linter can
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(READY) ## Calls a second through the whole path, on this machine
+	@$(BIN)/python -m bench
+
+chaos: $(READY) ## Breaks everything while calls flow, then counts what was lost
+	@$(BIN)/python -m pytest -q tests/chaos
+
+lock: $(READY) ## Pins the newest versions that pyproject.toml allows
+	@$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header --quiet --upgrade -o requirements.lock
+	@$(BIN)/uv pip compile pyproject.toml --group dev --extra embedded --universal --generate-hashes --no-emit-index-url --no-header --quiet --upgrade -c requirements.lock -o requirements-dev.lock
+
+clean: ## Removes the environment and the caches, not the data
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

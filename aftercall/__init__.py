@@ -1,0 +1,1 @@
+"""What aftercall knows: calls, deliveries, how they move. Imports neither `api` nor `worker`."""

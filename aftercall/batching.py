@@ -1,0 +1,149 @@
+"""Natural batching: whatever waits, travels together; alone, nothing waits for company.
+
+`Batcher` is one thread that hands everything that has come in meanwhile, as one
+list, to a function. `Crew` is a pool of threads that work on claimed rows, with
+a Batcher that records what they finish. Neither knows what the rows are.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+import structlog
+
+T = TypeVar("T")
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+log = structlog.get_logger(__name__)
+
+
+class Batcher(Generic[T]):
+    """Calls `write` with all that waits, at most `limit` at a time, in one thread.
+
+    `write` must deal with its own failures; one that escapes is logged, and the
+    thread goes on.
+    """
+
+    def __init__(self, write: Callable[[list[T]], None], *, name: str, limit: int = 500) -> None:
+        self._write = write
+        self._limit = limit
+        self._waiting: queue.SimpleQueue[T | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def put(self, item: T) -> None:
+        self._waiting.put(item)
+
+    def size(self) -> int:
+        """How many wait."""
+        return self._waiting.qsize()
+
+    def close(self, timeout: float) -> bool:
+        """Writes what waits, then ends. Whether it was done in `timeout` seconds."""
+        self._waiting.put(None)
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while (first := self._waiting.get()) is not None:
+            batch, is_last = self._take_what_waits(first)
+            try:
+                self._write(batch)
+            except Exception:
+                log.exception("batch.failed", batch=self._thread.name, size=len(batch))
+            if is_last:
+                return
+
+    def _take_what_waits(self, first: T) -> tuple[list[T], bool]:
+        batch = [first]
+        while len(batch) < self._limit:
+            try:
+                item = self._waiting.get_nowait()
+            except queue.Empty:
+                break
+            if item is None:
+                return batch, True
+            batch.append(item)
+        return batch, False
+
+
+class Crew(Generic[Job, Result]):
+    """`size` threads that do `work`, and one that does `record`.
+
+    A place is taken from `start` until the result is recorded, so whoever claims
+    no more rows than there are places claims only what starts at once. The
+    caller does not wait for the end: a straggler holds its own place and no
+    other.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        size: int,
+        work: Callable[[Job], Result],
+        record: Callable[[list[Result]], None],
+    ) -> None:
+        self.name = name
+        self.size = size
+        self._work = work
+        self._record = record
+        self._free = size
+        self._is_open = True
+        self._changed = threading.Condition()
+        self._threads = ThreadPoolExecutor(size, thread_name_prefix=name)
+        self._results: Batcher[Result] = Batcher(self._write, name=f"{name}-record", limit=size)
+
+    def room(self, timeout: float = 0) -> int:
+        """How many could start now; waits up to `timeout` seconds for one place."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._free > 0 or not self._is_open, timeout)
+            return self._free if self._is_open else 0
+
+    def reserve(self, wanted: int, timeout: float = 0) -> int:
+        """Takes up to `wanted` places for `start` or `cancel`; waits for the first."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._free > 0 or not self._is_open, timeout)
+            taken = min(wanted, self._free) if self._is_open else 0
+            self._free -= taken
+            return taken
+
+    def cancel(self, places: int) -> None:
+        """Gives reserved places back."""
+        if places:
+            with self._changed:
+                self._free += places
+                self._changed.notify_all()
+
+    def start(self, jobs: Sequence[Job]) -> None:
+        """Starts jobs in places that were reserved."""
+        for job in jobs:
+            self._threads.submit(self._run, job)
+
+    def close(self, timeout: float) -> bool:
+        """Takes nothing new, waits for what is under way. Whether all was recorded in time."""
+        end = time.monotonic() + timeout
+        with self._changed:
+            self._is_open = False
+            self._changed.notify_all()
+            is_idle = self._changed.wait_for(lambda: self._free == self.size, timeout)
+        self._threads.shutdown(wait=False)
+        return self._results.close(max(end - time.monotonic(), 0.1)) and is_idle
+
+    def _run(self, job: Job) -> None:
+        try:
+            self._results.put(self._work(job))
+        except BaseException:
+            # A bug of ours: the row's lease runs out, and the sweep counts it.
+            log.exception("work.failed", crew=self.name)
+            self.cancel(1)
+
+    def _write(self, results: list[Result]) -> None:
+        try:
+            self._record(results)
+        finally:
+            self.cancel(len(results))

@@ -1,0 +1,213 @@
+"""`aftercall destinations …`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from aftercall.cli.session import console, open_session, show_json, show_table
+from aftercall.domain.work import EVENT_TYPES
+from aftercall.flows import configure_destinations as flow
+from aftercall.flows.errors import Invalid
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="As the API answers.")
+_which = click.argument("destination", metavar="NAME|ID")
+
+
+@click.group()
+def destinations() -> None:
+    """Make, change, test, pause and remove CRM hooks."""
+
+
+@destinations.command("list")
+@_as_json
+def list_destinations(as_json: bool) -> None:
+    """All of them."""
+    with open_session() as service:
+        found = flow.list_destinations(service)
+    if as_json:
+        show_json(found)
+        return
+    show_table(
+        ("ID", "NAME", "URL", "EVENTS", "STATE"),
+        (
+            (
+                one.id,
+                one.name,
+                one.url,
+                ", ".join(one.events),
+                "enabled" if one.enabled else f"disabled: {one.disabled_reason}",
+            )
+            for one in found
+        ),
+        empty="No destinations yet: aftercall destinations add NAME URL",
+    )
+
+
+@destinations.command("add")
+@click.argument("name")
+@click.argument("url")
+@click.option("--event", "events", multiple=True, type=click.Choice(EVENT_TYPES))
+@click.option("--filter", "filter_", help="JMESPath over the call's data; false: not sent.")
+@click.option("--mapping", help="JMESPath over the call's data that makes the body.")
+@click.option("--header", "headers", multiple=True, metavar="NAME:VALUE")
+@click.option("--workspace", help="Only this workspace's calls.")
+@click.option("--timeout", "timeout_seconds", type=int, help="Seconds.")
+@click.option("--max-in-flight", type=int)
+@click.option("--rate-limit", "rate_limit_per_second", type=int, help="Deliveries a second.")
+@click.option("--secret-stdin", is_flag=True, help="Read whsec_… from standard input.")
+@_as_json
+def add_destination(
+    name: str,
+    url: str,
+    events: tuple[str, ...],
+    filter_: str | None,
+    mapping: str | None,
+    headers: tuple[str, ...],
+    workspace: str | None,
+    timeout_seconds: int | None,
+    max_in_flight: int | None,
+    rate_limit_per_second: int | None,
+    secret_stdin: bool,
+    as_json: bool,
+) -> None:
+    """Make one. Its secret is shown once: keep it, it verifies the signatures."""
+    given: dict[str, Any] = {
+        "name": name,
+        "url": url,
+        "events": list(events) or None,
+        "filter": filter_,
+        "mapping": mapping,
+        "headers": _read_headers(headers) or None,
+        "workspace_id": workspace,
+        "timeout_seconds": timeout_seconds,
+        "max_in_flight": max_in_flight,
+        "rate_limit_per_second": rate_limit_per_second,
+        "secret": sys.stdin.readline().strip() if secret_stdin else None,
+    }
+    spec = flow.read_spec({key: value for key, value in given.items() if value is not None})
+    with open_session() as service:
+        made = flow.create_destination(service, spec)
+    if as_json:
+        show_json(made)
+        return
+    console.print(f"Made {made.name} ({made.id}).", highlight=False)
+    console.print(f"Its secret, shown only now: {made.secret}", highlight=False, soft_wrap=True)
+
+
+@destinations.command("apply")
+@click.option(
+    "-f",
+    "--file",
+    "path",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+    help='YAML or JSON: a list of destinations, or {"destinations": […]}. - is standard input.',
+)
+def apply_destinations(path: Path) -> None:
+    """Make destinations be as the file says, by name. Doing it again changes nothing."""
+    text = sys.stdin.read() if str(path) == "-" else path.read_text()
+    specs = [flow.read_spec(entry) for entry in _entries(text)]
+    with open_session() as service:
+        applied = flow.apply_destinations(service, specs)
+    for one in applied:
+        console.print(f"{one.change:9}  {one.name}", highlight=False)
+        if one.secret is not None:
+            console.print(
+                f"           its secret, shown only now: {one.secret}",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+
+@destinations.command("test")
+@_which
+@_as_json
+def test_destination(destination: str, as_json: bool) -> None:
+    """Post a made-up call, signed, and tell what the hook answered."""
+    with open_session() as service:
+        answer = flow.test_destination(service, flow.find_destination_id(service, destination))
+    if as_json:
+        show_json(answer)
+    else:
+        status = f" ({answer.status_code})" if answer.status_code else ""
+        why = f": {answer.reason}" if answer.reason else ""
+        console.print(f"{answer.outcome}{status} in {answer.duration_ms} ms{why}", highlight=False)
+        if answer.response_excerpt:
+            console.print(answer.response_excerpt, highlight=False, markup=False)
+    if answer.outcome != "succeeded":
+        raise SystemExit(1)
+
+
+@destinations.command("enable")
+@_which
+def enable_destination(destination: str) -> None:
+    """What was held goes on its way."""
+    with open_session() as service:
+        one = flow.enable_destination(service, flow.find_destination_id(service, destination))
+    console.print(f"{one.name} is enabled.")
+
+
+@destinations.command("disable")
+@_which
+def disable_destination(destination: str) -> None:
+    """Deliveries are held until it is enabled."""
+    with open_session() as service:
+        one = flow.disable_destination(service, flow.find_destination_id(service, destination))
+    console.print(f"{one.name} is disabled; its deliveries are held.")
+
+
+@destinations.command("rotate-secret")
+@_which
+@_as_json
+def rotate_secret(destination: str, as_json: bool) -> None:
+    """A new secret, from the next attempt on."""
+    with open_session() as service:
+        one = flow.rotate_secret(service, flow.find_destination_id(service, destination))
+    if as_json:
+        show_json(one)
+        return
+    console.print(f"The secret, shown only now: {one.secret}", highlight=False, soft_wrap=True)
+
+
+@destinations.command("remove")
+@_which
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def remove_destination(destination: str, yes: bool) -> None:
+    """Its history stays; what waits for it is dead."""
+    with open_session() as service:
+        id_ = flow.find_destination_id(service, destination)
+        one = flow.show_destination(service, id_)
+        if not yes:
+            click.confirm(f"Remove {one.name}? What waits for it will be dead", abort=True)
+        flow.remove_destination(service, id_)
+    console.print(f"{one.name} is removed.")
+
+
+def _read_headers(headers: tuple[str, ...]) -> dict[str, str]:
+    read: dict[str, str] = {}
+    for header in headers:
+        name, colon, value = header.partition(":")
+        if not colon:
+            raise click.UsageError("a header is NAME:VALUE")
+        read[name.strip()] = value.strip()
+    return read
+
+
+def _entries(text: str) -> list[Any]:
+    try:
+        # JSON first: indented with tabs, it is not YAML.
+        parsed = json.loads(text)
+    except (ValueError, RecursionError):
+        try:
+            parsed = yaml.safe_load(text)
+        except (yaml.YAMLError, RecursionError) as error:
+            why = " ".join(str(error).split())[:200]
+            raise Invalid([("file", f"It is neither JSON nor YAML: {why}")]) from None
+    entries = parsed.get("destinations") if isinstance(parsed, dict) else parsed
+    if not isinstance(entries, list):
+        raise Invalid([("file", 'Expected a list, or {"destinations": […]}')])
+    return entries

@@ -1,0 +1,184 @@
+"""`aftercall doctor`: checks all that has to be right, and says what to do about each fault."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import redis
+from sqlalchemy.exc import SQLAlchemyError
+
+from aftercall.cli.session import EXPECTED, console, current_settings
+from aftercall.crm.destination_spec import unreachable_reason
+from aftercall.db.destinations import list_destinations
+from aftercall.db.schema import check_schema
+from aftercall.db.workspaces import Access, list_workspaces
+from aftercall.domain.exchange import NoAnswer
+from aftercall.flows.claim_calls import lane_of
+from aftercall.flows.look import show_stats
+from aftercall.flows.service import Service, open_service
+from aftercall.http import refused_addresses
+from aftercall.rate_limit import Wish
+from aftercall.sealing import SealError
+from aftercall.settings import Settings
+from aftercall.stores import check_database, check_redis, find_stores
+from aftercall.twentytwo.client import Twenty2
+
+#: What a check found: None when all is well, else what is wrong and what to do.
+Finding = tuple[str, str | None]
+
+#: No call has it: an answer of 404 shows that the credentials are good.
+_UNKNOWN_CALL = "aftercall-doctor"
+
+
+def run_doctor() -> int:
+    """0 when all is well, 1 otherwise."""
+    faults = 0
+    for name, fault in _examine():
+        if fault is None:
+            console.print(f"[green]ok[/]    {name}", highlight=False)
+        else:
+            faults += 1
+            console.print(f"[red]fault[/] {name}: {fault}", highlight=False, soft_wrap=True)
+    console.print("All is well." if not faults else f"{faults} to mend.", highlight=False)
+    return 1 if faults else 0
+
+
+def _examine() -> Iterator[Finding]:
+    try:
+        settings = current_settings()
+        stores = find_stores(settings)
+    except EXPECTED as error:
+        yield "settings", str(error)
+        return
+    yield from _check_settings(settings)
+    redis_fault = _fault_of(lambda: check_redis(stores.redis_url))
+    yield "redis", redis_fault
+    try:
+        service = open_service(settings, stores, pool_size=2)
+    except EXPECTED as error:
+        yield "keys", str(error)
+        return
+    with closing(service):
+        database_fault = _fault_of(lambda: check_database(service.database))
+        yield "database", database_fault
+        if database_fault is not None:
+            return
+        schema_fault = _fault_of(lambda: check_schema(service.database))
+        yield "schema", schema_fault
+        if redis_fault is None:
+            yield "workers", _check_workers(service)
+        if schema_fault is None:
+            yield from _check_workspaces(service, may_ask=redis_fault is None)
+            yield from _check_destinations(service)
+            yield "backlog", _check_backlog(service)
+
+
+def _check_settings(settings: Settings) -> Iterator[Finding]:
+    for name in ("secret_key", "admin_token", "webhook_token"):
+        variable = type(settings).model_fields[name].alias or name
+        yield variable, _fault_of(lambda name=name: settings.require(name))  # type: ignore[misc]
+
+
+def _check_workers(service: Service) -> str | None:
+    try:
+        names = service.doorbell.workers(timeout=2.0)
+    except OSError as error:
+        return f"cannot be asked ({type(error).__name__})"
+    if names:
+        return None
+    return "none answers: start one with `aftercall worker` (or `aftercall up`)"
+
+
+def _check_workspaces(service: Service, *, may_ask: bool) -> Iterator[Finding]:
+    with service.database.transaction() as session:
+        known = {
+            row.id: Access(row.id, row.api_key_sealed, row.api_secret_sealed, row.rate_limit, False)
+            for row in list_workspaces(session)
+        }
+    own = service.own_workspace
+    if own is not None and own not in known:
+        known[own] = Access(own, None, None, None, False)
+    if not known:
+        yield (
+            "workspaces",
+            "there are none: set TWENTYTWO_WORKSPACE_ID, TWENTYTWO_API_KEY and "
+            "TWENTYTWO_API_SECRET, or run `aftercall workspaces set ID`",
+        )
+    for id_, access in known.items():
+        yield f"workspace {id_}", _check_workspace(service, access, may_ask=may_ask)
+
+
+def _check_workspace(service: Service, access: Access, *, may_ask: bool) -> str | None:
+    set_it = f"set them with `aftercall workspaces set {access.workspace_id}`"
+    try:
+        credentials = service.credentials(access)
+    except SealError as error:
+        return str(error)
+    if credentials is None:
+        return f"it has no credentials: {set_it}"
+    if not may_ask:
+        return None
+    try:
+        if not service.limiter.take([Wish(lane_of(service, access), fresh=1, paced=0)])[0].fresh:
+            return "not checked: its rate limit is used up or blocked; try again in a minute"
+    except redis.RedisError as error:
+        return f"not checked: Redis does not answer ({type(error).__name__})"
+    with closing(Twenty2(service.settings.twentytwo_base_url, pool_size=1)) as twentytwo:
+        exchange = twentytwo.call_detail(
+            _UNKNOWN_CALL, workspace_id=access.workspace_id, credentials=credentials
+        )
+    if isinstance(exchange, NoAnswer):
+        return f"Twenty2 cannot be asked: {exchange.detail}"
+    if exchange.status in (401, 403):
+        return f"Twenty2 refuses its credentials ({exchange.status}): {set_it}"
+    if exchange.status >= 500:
+        return f"Twenty2 has a fault of its own ({exchange.status}): try again later"
+    return None
+
+
+def _check_destinations(service: Service) -> Iterator[Finding]:
+    with service.database.transaction() as session:
+        rows = list_destinations(session)
+    if not rows:
+        yield "destinations", "there are none: aftercall destinations add NAME URL"
+    for row in rows:
+        fault = unreachable_reason(row.url, service.guard())
+        if fault is None:
+            fault = _check_name(row.url, service)
+        if fault is None and not row.enabled:
+            fault = (
+                f"it is disabled ({row.disabled_reason}): mend it, then "
+                f"`aftercall destinations enable {row.name!r}`"
+            )
+        yield f"destination {row.name}", fault
+
+
+def _check_name(url: str, service: Service) -> str | None:
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    try:
+        refused_addresses(parts.hostname or "", parts.port or 443, service.guard())
+    except OSError as error:
+        return f"{parts.hostname} does not resolve ({error.strerror}): correct the URL or the DNS"
+    return None
+
+
+def _check_backlog(service: Service) -> str | None:
+    stats = show_stats(service)
+    oldest = stats.oldest_due_delivery_at
+    if oldest is None or (service.clock() - oldest).total_seconds() < 120:
+        return None
+    return (
+        f"{stats.due_deliveries} deliveries are due, the oldest since {oldest:%H:%M:%S} UTC: "
+        "see whether a worker and beat run, and how fast the destinations answer"
+    )
+
+
+def _fault_of(check: Callable[[], object]) -> str | None:
+    try:
+        check()
+    except EXPECTED as error:
+        return str(error)
+    except (SQLAlchemyError, redis.RedisError) as error:
+        return f"does not answer ({type(error).__name__})"
+    return None

@@ -1,0 +1,176 @@
+"""The command line: names, options, exit codes. 0 done, 1 failed, 2 usage."""
+
+import os
+import sys
+from importlib.metadata import version
+
+import click
+
+from aftercall.cli.calls import calls, enqueue
+from aftercall.cli.deliveries import deliveries
+from aftercall.cli.destinations import destinations
+from aftercall.cli.processes import (
+    PortInUse,
+    api_arguments,
+    beat_arguments,
+    check_port,
+    child_environment,
+    worker_arguments,
+)
+from aftercall.cli.session import EXPECTED, console, current_settings, fail
+from aftercall.cli.up import open_stores
+from aftercall.cli.workspaces import workspaces
+from aftercall.db.schema import check_schema
+from aftercall.db.schema import migrate as migrate_schema
+from aftercall.db.session import Database
+from aftercall.stores import check_database, check_redis, find_stores
+
+_host = click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+_port = click.option(
+    "--port",
+    default=8000,
+    show_default=True,
+    type=click.IntRange(1, 65535),
+    help="Where to listen.",
+)
+_concurrency = click.option(
+    "--concurrency", type=click.IntRange(1, 256), help="Worker processes; by default one a core."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("aftercall"), prog_name="aftercall")
+def cli() -> None:
+    """A voice call's after-call work: every call reaches the CRM, once, soon."""
+
+
+@cli.command()
+@_host
+@_port
+@_concurrency
+def up(host: str, port: int, concurrency: int | None) -> None:
+    """Everything in one: stores, migrations, api, worker, sweeps. Ctrl-C stops it."""
+    from aftercall.cli.up import up as run
+
+    run(host=host, port=port, concurrency=concurrency)
+
+
+@cli.command()
+@_host
+@_port
+def api(host: str, port: int) -> None:
+    """The HTTP side alone."""
+    check_port(host, port)
+    _become(api_arguments(host=host, port=port))
+
+
+@cli.command()
+@_concurrency
+def worker(concurrency: int | None) -> None:
+    """The Celery worker alone."""
+    _become(worker_arguments(concurrency=concurrency))
+
+
+@cli.command()
+def beat() -> None:
+    """The schedule of the sweeps alone. Two do no harm."""
+    _become(beat_arguments())
+
+
+@cli.command()
+def migrate() -> None:
+    """Brings the database's schema to this version."""
+    settings = current_settings()
+    if settings.database_url is not None:
+        _migrate(settings.database_url.get_secret_value())
+        return
+    try:
+        _migrate(find_stores(settings).database_url)
+    except EXPECTED:
+        # Nothing runs on the data directory: for the moment of the migration, we do.
+        with open_stores(settings) as stores:
+            _migrate(stores.database_url)
+
+
+@cli.command()
+@click.option("--calls", "count", default=240, show_default=True, type=click.IntRange(1, 20_000))
+def demo(count: int) -> None:
+    """The whole path, with simulated sides, on stores of its own. Ends by itself."""
+    from aftercall.cli.demo import run_demo
+
+    sys.exit(run_demo(count))
+
+
+@cli.command()
+@_host
+@click.option("--twentytwo-port", default=8122, show_default=True, type=click.IntRange(0, 65535))
+@click.option("--crm-port", default=8133, show_default=True, type=click.IntRange(0, 65535))
+@click.option("--rate-limit", default=60, show_default=True, type=click.IntRange(1))
+@click.option("--seed", default=0, show_default=True, type=int)
+def simulate(host: str, twentytwo_port: int, crm_port: int, rate_limit: int, seed: int) -> None:
+    """A fake Twenty2 and a fake CRM, to try things against."""
+    from aftercall.cli.simulate import run_simulator
+
+    if host != "127.0.0.1":
+        raise click.UsageError("the simulator listens on 127.0.0.1 only")
+    run_simulator(ports=(twentytwo_port, crm_port), rate_limit=rate_limit, seed=seed)
+
+
+@cli.command()
+def doctor() -> None:
+    """Checks settings, stores, schema, workers, credentials, destinations; says what to do."""
+    from aftercall.cli.doctor import run_doctor
+
+    sys.exit(run_doctor())
+
+
+for command in (calls, enqueue, destinations, deliveries, workspaces):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Entry point. What is expected to go wrong is one line, without a traceback."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except (*EXPECTED, PortInUse) as error:
+        raise fail(str(error)) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _migrate(url: str) -> None:
+    database = Database(url, pool_size=1)
+    try:
+        check_database(database)
+        migrate_schema(url)
+        check_schema(database)
+    finally:
+        database.close()
+    console.print("The schema is up to date.")
+
+
+def _become(arguments: list[str]) -> None:
+    """Checks the stores, then turns into the program: it is its container's first process."""
+    settings = current_settings()
+    for name in ("secret_key", "admin_token", "webhook_token"):
+        settings.require(name)
+    stores = find_stores(settings)
+    check_redis(stores.redis_url)
+    database = Database(stores.database_url, pool_size=1)
+    try:
+        check_database(database)
+        check_schema(database)
+    finally:
+        database.close()
+    environment = child_environment(settings, stores)
+    os.execve(sys.executable, [sys.executable, "-m", *arguments], environment)  # noqa: S606
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""The secrets that `up` and `demo` make: kept in the data directory, readable by its owner only."""
+
+import json
+import os
+import secrets
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from aftercall.settings import Settings, SettingsError
+
+NAMES = ("secret_key", "admin_token", "webhook_token")
+_FILE = "secrets.json"
+
+
+def kept_secrets(data_dir: Path) -> dict[str, SecretStr]:
+    """Those that an earlier `up` made; none when there was none."""
+    path = data_dir / _FILE
+    try:
+        kept = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} cannot be read ({type(error).__name__}): restore it") from None
+    return {name: SecretStr(kept[name]) for name in NAMES if name in kept}
+
+
+def complete_secrets(settings: Settings) -> Settings:
+    """The settings with every secret: the environment's, else the kept one, else one made now."""
+    kept = kept_secrets(settings.data_dir)
+    made = {name: SecretStr(secrets.token_urlsafe(32)) for name in NAMES if name not in kept}
+    if made:
+        _keep(settings.data_dir, {**kept, **made})
+    update = {
+        name: value for name, value in {**kept, **made}.items() if getattr(settings, name) is None
+    }
+    return settings.model_copy(update=update)
+
+
+def _keep(data_dir: Path, values: dict[str, SecretStr]) -> None:
+    data_dir.mkdir(parents=True, exist_ok=True)
+    path = data_dir / _FILE
+    temporary = path.with_suffix(".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump({name: value.get_secret_value() for name, value in values.items()}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

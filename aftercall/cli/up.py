@@ -1,0 +1,94 @@
+"""`aftercall up`: everything in one. Stores, migrations, api, worker, sweeps, until Ctrl-C."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from aftercall.cli.processes import (
+    Supervisor,
+    api_arguments,
+    beat_arguments,
+    check_port,
+    child_environment,
+    worker_arguments,
+)
+from aftercall.cli.secrets_file import complete_secrets
+from aftercall.cli.session import console
+from aftercall.db.schema import migrate
+from aftercall.db.session import Database
+from aftercall.embedded import StoreUrls, embedded_stores
+from aftercall.settings import Settings, load_settings
+from aftercall.stores import check_database, check_redis
+
+
+def up(*, host: str, port: int, concurrency: int | None) -> None:
+    """Runs until SIGINT or SIGTERM, then stops in order: api, worker, beat, stores."""
+    stop = _stop_on_signals()
+    check_port(host, port)
+    settings = load_settings()
+    with open_stores(settings) as stores:
+        settings = complete_secrets(settings)
+        migrate(stores.database_url)
+        supervisor = Supervisor(child_environment(settings, stores))
+        try:
+            supervisor.start("api", api_arguments(host=host, port=port))
+            supervisor.start("worker", worker_arguments(concurrency=concurrency))
+            supervisor.start("beat", beat_arguments())
+            _greet(settings, host=host, port=port)
+            while not stop.wait(0.5):
+                supervisor.check()
+            console.print("Stopping: what is under way is finished first…")
+        finally:
+            supervisor.stop()
+    console.print("Stopped.")
+
+
+@contextmanager
+def open_stores(settings: Settings) -> Iterator[StoreUrls]:
+    """The stores of the settings, embedded where no URL is set; both answer."""
+    database_url = settings.database_url and settings.database_url.get_secret_value()
+    redis_url = settings.redis_url and settings.redis_url.get_secret_value()
+    with embedded_stores(
+        settings.data_dir, database=not database_url, redis=not redis_url
+    ) as embedded:
+        stores = StoreUrls(
+            database_url=database_url or embedded.database_url,
+            redis_url=redis_url or embedded.redis_url,
+        )
+        check_redis(stores.redis_url)
+        database = Database(stores.database_url, pool_size=1)
+        try:
+            check_database(database)
+        finally:
+            database.close()
+        yield stores
+
+
+def _stop_on_signals() -> threading.Event:
+    stop = threading.Event()
+
+    def ask(_number: int, _frame: object) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGINT, ask)
+    signal.signal(signal.SIGTERM, ask)
+    return stop
+
+
+def _greet(settings: Settings, *, host: str, port: int) -> None:
+    shown = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared, not bound
+    origin = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
+    console.print("[bold]aftercall is up.[/] Ctrl-C stops it.")
+    console.print(f"  API page     {origin}/docs", highlight=False)
+    console.print(f"  Admin token  {settings.require('admin_token')}", highlight=False)
+    console.print(
+        f"  Webhook URL  {origin}/webhooks/twentytwo?token={settings.require('webhook_token')}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(
+        "               Paste it into Twenty2 under Profile > Integrations, "
+        "with this machine's public https address.",
+        highlight=False,
+    )

@@ -1,0 +1,73 @@
+"""`aftercall workspaces …`."""
+
+import click
+from pydantic import ValidationError
+
+from aftercall.cli.session import console, open_session, show_json, show_table
+from aftercall.flows import look
+from aftercall.flows.configure_workspaces import WorkspaceSpec, set_workspace
+from aftercall.flows.errors import invalid_from
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="As the API answers.")
+
+
+@click.group()
+def workspaces() -> None:
+    """Twenty2 workspaces: credentials, limits, blocks."""
+
+
+@workspaces.command("list")
+@_as_json
+def list_workspaces(as_json: bool) -> None:
+    """All of them."""
+    with open_session() as service:
+        found = look.show_workspaces(service)
+    if as_json:
+        show_json(found)
+        return
+    show_table(
+        ("WORKSPACE", "CREDENTIALS", "REQUESTS A MINUTE", "STATE"),
+        (
+            (
+                one.workspace_id,
+                one.credentials_from or "none",
+                one.rate_limit,
+                one.block_reason or "works",
+            )
+            for one in found
+        ),
+        empty="No workspaces yet: set TWENTYTWO_WORKSPACE_ID, or aftercall workspaces set ID",
+    )
+
+
+@workspaces.command("set")
+@click.argument("workspace_id")
+@click.option("--api-key", help="Asked for when --api-secret is not given either.")
+@click.option("--api-secret", help="Better left out: then it is asked for, unseen.")
+@click.option("--rate-limit", type=int, help="Requests a minute.")
+@_as_json
+def set_(
+    workspace_id: str,
+    api_key: str | None,
+    api_secret: str | None,
+    rate_limit: int | None,
+    as_json: bool,
+) -> None:
+    """Set credentials (asked for unless given) or the rate limit. Releases a block."""
+    if api_key is None and api_secret is None and rate_limit is None:
+        api_key = click.prompt("API key")
+    if api_key is not None and api_secret is None:
+        api_secret = click.prompt("API secret", hide_input=True)
+    given = {"api_key": api_key, "api_secret": api_secret, "rate_limit": rate_limit}
+    try:
+        spec = WorkspaceSpec.model_validate(
+            {key: value for key, value in given.items() if value is not None}
+        )
+    except ValidationError as error:
+        raise invalid_from(error) from None
+    with open_session() as service:
+        view = set_workspace(service, workspace_id, spec)
+    if as_json:
+        show_json(view)
+        return
+    console.print(f"{view.workspace_id} is set: {view.block_reason or 'works'}", highlight=False)

@@ -1,0 +1,1 @@
+"""The only room that knows destinations: what they get, how it is signed and sent."""

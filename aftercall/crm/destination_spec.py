@@ -1,0 +1,152 @@
+"""What makes a destination: the fields people write, and the checks on them.
+
+The same for the API, the CLI and `destinations apply -f`.
+"""
+
+import re
+from ipaddress import ip_address
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from aftercall.crm.mapping import MappingError, check_expression
+from aftercall.crm.sending import RESERVED_HEADERS
+from aftercall.crm.signing import SecretError, check_secret
+from aftercall.domain.work import EVENT_TYPES
+from aftercall.http import AddressGuard, refused_addresses
+
+#: What a header's value reads as. Sent back unchanged, it keeps the value.
+MASK = "********"
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
+_HEADER_VALUE = re.compile(r"[\x20-\x7e\x80-\xff\t]{0,4000}")
+
+
+def _check_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise ValueError(f"It is not a URL: {error}") from None
+    if parts.scheme not in {"http", "https"}:
+        raise ValueError("It must begin with https:// or http://")
+    if not parts.hostname:
+        raise ValueError("There is no host in it")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("Put the user and the password into headers, not into the URL")
+    if parts.fragment:
+        raise ValueError("A URL with a fragment (#…) cannot be posted to")
+    if not url.isascii() or re.search(r"[\s\x00-\x20\x7f]", url):
+        raise ValueError("It has spaces or characters that must be percent-encoded")
+    return url
+
+
+def _check_expression(expression: str | None) -> str | None:
+    if expression is None or not expression.strip():
+        return None
+    try:
+        check_expression(expression)
+    except MappingError as error:
+        raise ValueError(str(error)) from None
+    return expression
+
+
+def _check_headers(headers: dict[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"{name[:40]!r} is not a header's name")
+        if name.lower() in RESERVED_HEADERS:
+            raise ValueError(f"{name} is set by aftercall")
+        if not _HEADER_VALUE.fullmatch(value):
+            raise ValueError(f"The value of {name} has characters that no header can carry")
+    return headers
+
+
+def _check_secret(secret: str | None) -> str | None:
+    if secret is None:
+        return None
+    try:
+        check_secret(secret)
+    except SecretError as error:
+        raise ValueError(str(error)) from None
+    return secret
+
+
+def _check_name(name: str) -> str:
+    if not name.strip() or not name.isprintable():
+        raise ValueError("It is empty or has control characters in it")
+    return name.strip()
+
+
+def _distinct(events: list[str]) -> list[str]:
+    return sorted(set(events))
+
+
+Expression = Annotated[str | None, AfterValidator(_check_expression)]
+
+
+class DestinationSpec(BaseModel):
+    """A destination as people write it. Anything that is not a field is a mistake."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(max_length=100), AfterValidator(_check_name)]
+    url: Annotated[str, Field(max_length=2_000), AfterValidator(_check_url)]
+    kind: Literal["webhook"] = "webhook"
+    workspace_id: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(
+        None, description="Only this workspace's calls; null: every workspace's"
+    )
+    enabled: bool = True
+    events: Annotated[
+        list[Literal["call.completed", "call.failed"]],
+        Field(min_length=1),
+        AfterValidator(_distinct),
+    ] = list(EVENT_TYPES)  # type: ignore[arg-type]
+    filter: Expression = Field(
+        None, description="JMESPath over `data`: false, null or empty means that it is not sent"
+    )
+    mapping: Expression = Field(
+        None, description="JMESPath over `data` that makes the body; null: the default body"
+    )
+    headers: Annotated[dict[str, str], Field(max_length=30), AfterValidator(_check_headers)] = (
+        Field(default_factory=dict, description="Sent with each delivery; read back masked")
+    )
+    secret: Annotated[str | None, Field(repr=False), AfterValidator(_check_secret)] = Field(
+        None, description="whsec_…; made when it is not given; never read back"
+    )
+    timeout_seconds: Annotated[int, Field(ge=1, le=30)] = 15
+    max_in_flight: Annotated[int, Field(ge=1, le=1_000)] = 32
+    rate_limit_per_second: Annotated[int, Field(ge=1, le=10_000)] | None = None
+
+
+def unreachable_reason(url: str, guard: AddressGuard) -> str | None:
+    """Why deliveries to this URL would be refused; None when nothing is known against it.
+
+    Resolves the name. One that does not resolve now may do so later.
+    """
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        refused = refused_addresses(host, port, guard)
+    except OSError:
+        return None
+    if not refused:
+        return None
+    what = refused[0] if _is_address(host) else f"{host} resolves to {refused[0]}"
+    return (
+        f"{what}, which is not a public address: if this network is meant, "
+        "allow it with AFTERCALL_ALLOWED_PRIVATE_NETWORKS"
+    )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def changed_spec(current: dict[str, Any], change: dict[str, Any]) -> DestinationSpec:
+    """The spec after a PATCH; pydantic's ValidationError when it is not a good one."""
+    return DestinationSpec.model_validate({**current, **change})

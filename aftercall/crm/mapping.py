@@ -1,0 +1,80 @@
+"""What a destination wants to get, and in which shape: JMESPath over a delivery's `data`.
+
+Pure. Expressions are checked when they are saved; what still fails on a real
+call's data is a MappingError, which a person can mend.
+"""
+
+import json
+from typing import Any
+
+import jmespath
+from jmespath.exceptions import JMESPathError
+
+from aftercall.domain.work import ClaimedDelivery, Parameters
+
+MAX_EXPRESSION_LENGTH = 10_000
+
+
+class MappingError(Exception):
+    """An expression is malformed, or fails on this data. The message says where."""
+
+
+def check_expression(expression: str) -> None:
+    """MappingError when it is not JMESPath."""
+    if len(expression) > MAX_EXPRESSION_LENGTH:
+        raise MappingError(f"It is longer than {MAX_EXPRESSION_LENGTH} characters")
+    try:
+        jmespath.compile(expression)
+    except (JMESPathError, RecursionError) as error:
+        raise MappingError(f"It is not JMESPath: {_one_line(error)}") from None
+
+
+def is_wanted(filter_: str | None, data: Parameters) -> bool:
+    """Whether the filter says yes. Empty, false and null are no, as JMESPath has it."""
+    if filter_ is None:
+        return True
+    found = _search(filter_, data)
+    return found not in (None, False, "", [], {})
+
+
+def make_data(delivery: ClaimedDelivery) -> Parameters:
+    """The delivery's `data`, as contract and mappings see it."""
+    return {
+        "call_id": delivery.call_id,
+        "workspace_id": delivery.workspace_id,
+        "call": delivery.call,
+        "input_parameters": delivery.input_parameters,
+        "output_parameters": delivery.output_parameters,
+        "recording": delivery.recording,
+        "transcript": delivery.transcript,
+    }
+
+
+def make_body(delivery: ClaimedDelivery) -> bytes:
+    """The request's body: the same bytes on every attempt. MappingError when the mapping fails."""
+    data = make_data(delivery)
+    body: Any
+    if delivery.mapping is None:
+        timestamp = delivery.created_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        body = {"type": delivery.type, "timestamp": timestamp, "data": data}
+    else:
+        body = _search(delivery.mapping, data)
+        if body is None:
+            raise MappingError("The mapping gives nothing (null) for this call")
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def preview(expression: str, data: Parameters) -> Any:
+    """What the expression makes of this data; MappingError when it fails."""
+    return _search(expression, data)
+
+
+def _search(expression: str, data: Parameters) -> Any:
+    try:
+        return jmespath.search(expression, data)
+    except (JMESPathError, RecursionError, TypeError, ValueError, ArithmeticError) as error:
+        raise MappingError(f"{_one_line(error)}") from None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,83 @@
+"""Posts one delivery to its hook: body, headers, one guarded request."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import requests
+
+from aftercall.crm.mapping import make_body
+from aftercall.crm.signing import signature_headers
+from aftercall.domain.exchange import Exchange
+from aftercall.domain.work import ClaimedDelivery
+from aftercall.http import AddressGuard, Limits, exchange, new_session
+from aftercall.sealing import Sealer
+
+#: A hook's answer is read for the story only.
+MAX_ANSWER_BYTES = 64 * 1024
+_CONNECT = timedelta(seconds=5)
+
+#: Headers that are ours to set; a destination's own may not replace them.
+RESERVED_HEADERS = frozenset(
+    {
+        "content-length",
+        "content-type",
+        "host",
+        "transfer-encoding",
+        "connection",
+        "webhook-id",
+        "webhook-timestamp",
+        "webhook-signature",
+        "idempotency-key",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedPost:
+    """A request that is ready to go."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+    timeout: timedelta
+
+
+def prepare(delivery: ClaimedDelivery, *, sealer: Sealer, now: datetime) -> PreparedPost:
+    """Maps, opens the secrets, signs. MappingError or SealError when that fails."""
+    body = make_body(delivery)
+    secret = sealer.open(delivery.secret_sealed)
+    custom = json.loads(sealer.open(delivery.headers_sealed)) if delivery.headers_sealed else {}
+    headers = {
+        **custom,
+        "Content-Type": "application/json",
+        **signature_headers(body, delivery_id=str(delivery.id), secrets_=(secret,), now=now),
+    }
+    return PreparedPost(delivery.url, headers, body, timedelta(seconds=delivery.timeout_seconds))
+
+
+class HookSender:
+    """Posts through one pooled session that refuses private addresses."""
+
+    def __init__(self, *, guard: AddressGuard, pool_size: int) -> None:
+        self._session: requests.Session = new_session(guard=guard, pool_size=pool_size)
+
+    def post(self, prepared: PreparedPost) -> Exchange:
+        limits = Limits(
+            connect=min(_CONNECT, prepared.timeout),
+            read=prepared.timeout,
+            deadline=prepared.timeout,
+            max_body_bytes=MAX_ANSWER_BYTES,
+        )
+        return exchange(
+            self._session,
+            "POST",
+            prepared.url,
+            headers=prepared.headers,
+            body=prepared.body,
+            limits=limits,
+        )
+
+    def close(self) -> None:
+        self._session.close()

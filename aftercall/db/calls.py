@@ -1,0 +1,374 @@
+"""Claims calls for fetching, records what came of it, finds what is due. Bulk statements only."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from aftercall.db.attempts import AttemptRow, insert_attempts
+from aftercall.domain.plans import MAX_LAPSES, CallStep
+from aftercall.domain.work import CallDetail, ClaimedCall
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingCall:
+    """A call that is due, of a workspace that may be asked."""
+
+    row_id: int
+    workspace_id: str
+    priority: int
+
+
+# `own_workspace`: the one whose credentials are in the environment.
+_USABLE_WORKSPACE = """
+    (w.api_key_sealed IS NOT NULL OR w.id = :own_workspace)
+    AND (w.blocked_until IS NULL OR w.blocked_until <= :now)
+"""
+
+_WAITING = text(
+    f"""
+    SELECT c.id, c.workspace_id, c.priority
+    FROM calls c JOIN workspaces w ON w.id = c.workspace_id
+    WHERE c.id = ANY(:ids) AND c.state = 'queued' AND c.due_at <= :now AND {_USABLE_WORKSPACE}
+    ORDER BY c.priority, c.due_at, c.id
+    """
+)
+
+
+def waiting_calls(
+    session: Session, ids: Sequence[int], *, now: datetime, own_workspace: str | None
+) -> list[WaitingCall]:
+    """Which of these may be fetched now, first come first."""
+    rows = session.execute(_WAITING, {"ids": list(ids), "now": now, "own_workspace": own_workspace})
+    return [WaitingCall(row.id, row.workspace_id, row.priority) for row in rows]
+
+
+_DUE_BY_WORKSPACE = text(
+    f"""
+    SELECT w.id FROM workspaces w
+    WHERE {_USABLE_WORKSPACE} AND EXISTS (
+      SELECT FROM calls c
+      WHERE c.workspace_id = w.id AND c.state = 'queued' AND c.due_at <= :now
+    )
+    """
+)
+
+
+def workspaces_with_due_calls(
+    session: Session, *, now: datetime, own_workspace: str | None
+) -> list[str]:
+    """The workspaces that could be asked for something now."""
+    rows = session.execute(_DUE_BY_WORKSPACE, {"now": now, "own_workspace": own_workspace})
+    return list(rows.scalars())
+
+
+# Priority by priority, so that each walk of the index ends at its first row that is not due.
+_DUE = text(
+    """
+    SELECT due.id, due.workspace_id, due.priority
+    FROM (VALUES (0), (1), (2)) AS p (priority) CROSS JOIN LATERAL (
+      SELECT id, workspace_id, c.priority, due_at FROM calls c
+      WHERE c.workspace_id = :workspace_id AND c.priority = p.priority
+        AND c.state = 'queued' AND c.due_at <= :now
+      ORDER BY c.due_at LIMIT :count
+    ) AS due
+    ORDER BY due.priority, due.due_at LIMIT :count
+    """
+)
+
+
+def due_calls(
+    session: Session, workspace_id: str, *, count: int, now: datetime
+) -> list[WaitingCall]:
+    """The front of a workspace's line: fresh before retries before backfill, then by `due_at`."""
+    rows = session.execute(_DUE, {"workspace_id": workspace_id, "count": count, "now": now})
+    return [WaitingCall(row.id, row.workspace_id, row.priority) for row in rows]
+
+
+_CLAIM = text(
+    """
+    UPDATE calls SET
+      state = 'fetching', lease_token = :token, lease_until = :lease_until, refetch_wanted = false
+    WHERE id IN (
+      SELECT id FROM calls
+      WHERE id = ANY(:ids) AND state = 'queued' AND due_at <= :now
+      FOR UPDATE SKIP LOCKED
+    )
+    RETURNING id, workspace_id, call_id, attempts, priority, due_at, not_ready_since, revision,
+      content_hash
+    """
+)
+
+
+def claim_calls(
+    session: Session,
+    ids: Sequence[int],
+    *,
+    now: datetime,
+    lease: timedelta,
+    probes: frozenset[str],
+) -> list[ClaimedCall]:
+    """Takes the lease of those that nobody else has. `probes`: the workspaces on probation."""
+    token = uuid.uuid4()
+    rows = session.execute(
+        _CLAIM, {"ids": list(ids), "now": now, "token": token, "lease_until": now + lease}
+    )
+    return [
+        ClaimedCall(
+            row_id=row.id,
+            workspace_id=row.workspace_id,
+            call_id=row.call_id,
+            lease_token=token,
+            attempts=row.attempts,
+            priority=row.priority,
+            due_at=row.due_at,
+            not_ready_since=row.not_ready_since,
+            revision=row.revision,
+            content_hash=row.content_hash,
+            is_probe=row.workspace_id in probes,
+        )
+        for row in rows
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedCall:
+    """What is written of a call that Twenty2 told us, ready for the database."""
+
+    detail: CallDetail
+    content_hash: bytes
+    #: One more than before when the content is new.
+    revision: int
+    #: JSON texts.
+    call: str
+    input_parameters: str
+    output_parameters: str
+    recording: str | None
+    transcript: str | None
+    raw: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchRecord:
+    """One finished fetch: the step of its row, the attempt, and the call where there is one."""
+
+    claim: ClaimedCall
+    step: CallStep
+    attempt: AttemptRow
+    saved: SavedCall | None
+
+
+_STEP = text(
+    """
+    UPDATE calls SET
+      state = CASE WHEN calls.refetch_wanted AND r.state <> 'queued' THEN 'queued'
+        ELSE r.state END,
+      due_at = CASE WHEN calls.refetch_wanted THEN :now ELSE r.due_at END,
+      attempts = CASE WHEN calls.refetch_wanted THEN 0 ELSE r.attempts END,
+      priority = r.priority, not_ready_since = r.not_ready_since, last_error = r.last_error,
+      lease_token = NULL, lease_until = NULL, lapses = 0, refetch_wanted = false
+    FROM unnest(
+      CAST(:ids AS bigint[]), CAST(:tokens AS uuid[]), CAST(:states AS text[]),
+      CAST(:due_at AS timestamptz[]), CAST(:attempts AS smallint[]),
+      CAST(:priorities AS smallint[]), CAST(:not_ready_since AS timestamptz[]),
+      CAST(:errors AS text[])
+    ) AS r (id, token, state, due_at, attempts, priority, not_ready_since, last_error)
+    WHERE calls.id = r.id AND calls.lease_token = r.token
+    RETURNING calls.id
+    """
+)
+
+_SAVE = text(
+    """
+    UPDATE calls SET
+      state = CASE WHEN calls.refetch_wanted THEN 'queued' ELSE 'fetched' END,
+      due_at = CASE WHEN calls.refetch_wanted THEN :now ELSE calls.due_at END,
+      attempts = r.attempts, not_ready_since = NULL, last_error = NULL,
+      lease_token = NULL, lease_until = NULL, lapses = 0, refetch_wanted = false,
+      fetched_at = :now, revision = r.revision, content_hash = r.content_hash,
+      answered_call_id = r.answered_call_id, status = r.status, direction = r.direction,
+      agent_id = r.agent_id, callee_phone = r.callee_phone, caller_phone = r.caller_phone,
+      duration_seconds = r.duration_seconds,
+      billed_duration_seconds = r.billed_duration_seconds, cost_amount = r.cost_amount,
+      cost_currency = r.cost_currency, started_at = r.started_at, ended_at = r.ended_at
+    FROM unnest(
+      CAST(:ids AS bigint[]), CAST(:tokens AS uuid[]), CAST(:attempts AS smallint[]),
+      CAST(:revisions AS int[]), CAST(:content_hashes AS bytea[]),
+      CAST(:answered_call_ids AS text[]), CAST(:statuses AS text[]), CAST(:directions AS text[]),
+      CAST(:agent_ids AS text[]), CAST(:callee_phones AS text[]), CAST(:caller_phones AS text[]),
+      CAST(:durations AS int[]), CAST(:billed_durations AS int[]), CAST(:costs AS numeric[]),
+      CAST(:currencies AS text[]), CAST(:started_at AS timestamptz[]),
+      CAST(:ended_at AS timestamptz[])
+    ) AS r (id, token, attempts, revision, content_hash, answered_call_id, status, direction,
+      agent_id, callee_phone, caller_phone, duration_seconds, billed_duration_seconds,
+      cost_amount, cost_currency, started_at, ended_at)
+    WHERE calls.id = r.id AND calls.lease_token = r.token
+    RETURNING calls.id
+    """
+)
+
+_SAVE_PAYLOADS = text(
+    """
+    INSERT INTO call_payloads (call_row_id, revision, saved_at, call, input_parameters,
+      output_parameters, recording, transcript, raw)
+    SELECT id, revision, :now, CAST(call AS jsonb), CAST(input_parameters AS jsonb),
+      CAST(output_parameters AS jsonb), CAST(recording AS jsonb), CAST(transcript AS jsonb),
+      CAST(raw AS jsonb)
+    FROM unnest(
+      CAST(:ids AS bigint[]), CAST(:revisions AS int[]), CAST(:calls AS text[]),
+      CAST(:inputs AS text[]), CAST(:outputs AS text[]), CAST(:recordings AS text[]),
+      CAST(:transcripts AS text[]), CAST(:raws AS text[])
+    ) AS r (id, revision, call, input_parameters, output_parameters, recording, transcript, raw)
+    -- The same content again: only the links are new.
+    ON CONFLICT (call_row_id, revision) DO UPDATE SET
+      saved_at = EXCLUDED.saved_at, recording = EXCLUDED.recording,
+      transcript = EXCLUDED.transcript, raw = EXCLUDED.raw
+    """
+)
+
+
+def record_fetches(
+    session: Session, records: Sequence[FetchRecord], *, now: datetime
+) -> frozenset[int]:
+    """Writes steps, calls and attempts; answers the rows that were still ours to write."""
+    # By row, so that two recorders with rows in common take turns.
+    in_order = sorted(records, key=lambda record: record.claim.row_id)
+    saves = [record for record in in_order if record.saved is not None]
+    steps = [record for record in in_order if record.saved is None]
+    ours = frozenset(_write_saves(session, saves, now) | _write_steps(session, steps, now))
+    insert_attempts(session, [record.attempt for record in in_order if record.claim.row_id in ours])
+    return ours
+
+
+def _write_steps(session: Session, records: Sequence[FetchRecord], now: datetime) -> set[int]:
+    if not records:
+        return set()
+    rows = session.execute(
+        _STEP,
+        {
+            "now": now,
+            "ids": [record.claim.row_id for record in records],
+            "tokens": [record.claim.lease_token for record in records],
+            "states": [record.step.state.value for record in records],
+            "due_at": [record.step.due_at for record in records],
+            "attempts": [record.step.attempts for record in records],
+            "priorities": [record.step.priority for record in records],
+            "not_ready_since": [record.step.not_ready_since for record in records],
+            "errors": [record.step.error for record in records],
+        },
+    )
+    return set(rows.scalars())
+
+
+def _write_saves(session: Session, records: Sequence[FetchRecord], now: datetime) -> set[int]:
+    saves = [(record, record.saved) for record in records if record.saved is not None]
+    if not saves:
+        return set()
+    details = [saved.detail for _, saved in saves]
+    rows = session.execute(
+        _SAVE,
+        {
+            "now": now,
+            "ids": [record.claim.row_id for record, _ in saves],
+            "tokens": [record.claim.lease_token for record, _ in saves],
+            "attempts": [record.step.attempts for record, _ in saves],
+            "revisions": [saved.revision for _, saved in saves],
+            "content_hashes": [saved.content_hash for _, saved in saves],
+            "answered_call_ids": [
+                detail.answered_call_id if detail.answered_call_id != record.claim.call_id else None
+                for (record, _), detail in zip(saves, details, strict=True)
+            ],
+            "statuses": [detail.status for detail in details],
+            "directions": [detail.direction for detail in details],
+            "agent_ids": [detail.agent_id for detail in details],
+            "callee_phones": [detail.callee_phone for detail in details],
+            "caller_phones": [detail.caller_phone for detail in details],
+            "durations": [detail.duration_seconds for detail in details],
+            "billed_durations": [detail.billed_duration_seconds for detail in details],
+            "costs": [detail.cost_amount for detail in details],
+            "currencies": [detail.cost_currency for detail in details],
+            "started_at": [detail.started_at for detail in details],
+            "ended_at": [detail.ended_at for detail in details],
+        },
+    )
+    ours = set(rows.scalars())
+    kept = [(record, saved) for record, saved in saves if record.claim.row_id in ours]
+    if kept:
+        session.execute(
+            _SAVE_PAYLOADS,
+            {
+                "now": now,
+                "ids": [record.claim.row_id for record, _ in kept],
+                "revisions": [saved.revision for _, saved in kept],
+                "calls": [saved.call for _, saved in kept],
+                "inputs": [saved.input_parameters for _, saved in kept],
+                "outputs": [saved.output_parameters for _, saved in kept],
+                "recordings": [saved.recording for _, saved in kept],
+                "transcripts": [saved.transcript for _, saved in kept],
+                "raws": [saved.raw for _, saved in kept],
+            },
+        )
+    return ours
+
+
+_RELEASE_LAPSED = text(
+    f"""
+    UPDATE calls SET
+      state = CASE WHEN lapses + 1 >= {MAX_LAPSES} THEN 'dead' ELSE 'queued' END,
+      last_error = CASE WHEN lapses + 1 >= {MAX_LAPSES}
+        THEN 'gave up: the worker was lost {MAX_LAPSES} times while it fetched this call'
+        ELSE 'the worker was lost while it fetched this call' END,
+      lapses = lapses + 1, lease_token = NULL, lease_until = NULL
+    WHERE id IN (
+      SELECT id FROM calls WHERE state = 'fetching' AND lease_until < :now
+      ORDER BY lease_until LIMIT :count FOR UPDATE SKIP LOCKED
+    )
+    RETURNING id, state
+    """
+)
+
+
+def release_lapsed_calls(session: Session, *, now: datetime, count: int = 1000) -> int:
+    """Makes calls whose worker is gone due again, or dead at the third time."""
+    return len(session.execute(_RELEASE_LAPSED, {"now": now, "count": count}).all())
+
+
+_GIVE_BACK = text(
+    """
+    UPDATE calls SET state = 'queued', lease_token = NULL, lease_until = NULL
+    WHERE id = ANY(:ids) AND lease_token = ANY(:tokens) AND state = 'fetching'
+    """
+)
+
+
+def give_back_calls(session: Session, claims: Sequence[ClaimedCall]) -> None:
+    """Puts calls back as they were, without an attempt: the request was never made."""
+    session.execute(
+        _GIVE_BACK,
+        {
+            "ids": [claim.row_id for claim in claims],
+            "tokens": list({claim.lease_token for claim in claims}),
+        },
+    )
+
+
+_REFETCH = text(
+    """
+    UPDATE calls SET
+      state = CASE state WHEN 'fetching' THEN 'fetching' ELSE 'queued' END,
+      refetch_wanted = state = 'fetching',
+      due_at = CASE state WHEN 'fetching' THEN due_at ELSE :now END,
+      attempts = 0, lapses = 0, priority = 0, not_ready_since = NULL
+    WHERE id = ANY(:ids)
+    RETURNING id, state
+    """
+)
+
+
+def make_calls_due(session: Session, ids: Sequence[int], *, now: datetime) -> list[int]:
+    """By hand: fetch these again, from the first attempt. Answers those to ring for."""
+    rows = session.execute(_REFETCH, {"ids": list(ids), "now": now})
+    return [row.id for row in rows if row.state == "queued"]

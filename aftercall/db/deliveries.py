@@ -1,0 +1,341 @@
+"""Makes deliveries, claims them within their destination's limits, records what came of them."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from aftercall.db.attempts import AttemptRow, insert_attempts
+from aftercall.domain.plans import MAX_LAPSES, DeliveryStep
+from aftercall.domain.states import DeliveryState
+from aftercall.domain.work import ClaimedDelivery
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewDelivery:
+    """One matching destination for one revision of a call."""
+
+    id: uuid.UUID
+    call_row_id: int
+    destination_id: uuid.UUID
+    revision: int
+    type: str
+    state: DeliveryState
+    error: str | None
+
+
+_INSERT = text(
+    """
+    INSERT INTO deliveries
+      (id, call_row_id, destination_id, revision, type, state, due_at, last_error, created_at)
+    SELECT id, call_row_id, destination_id, revision, type, state, :now, error, :now
+    FROM unnest(
+      CAST(:ids AS uuid[]), CAST(:call_row_ids AS bigint[]), CAST(:destination_ids AS uuid[]),
+      CAST(:revisions AS int[]), CAST(:types AS text[]), CAST(:states AS text[]),
+      CAST(:errors AS text[])
+    ) AS n (id, call_row_id, destination_id, revision, type, state, error)
+    ON CONFLICT (call_row_id, destination_id, revision) DO NOTHING
+    """
+)
+
+
+def insert_deliveries(session: Session, new: Sequence[NewDelivery], *, now: datetime) -> None:
+    if not new:
+        return
+    session.execute(
+        _INSERT,
+        {
+            "now": now,
+            "ids": [delivery.id for delivery in new],
+            "call_row_ids": [delivery.call_row_id for delivery in new],
+            "destination_ids": [delivery.destination_id for delivery in new],
+            "revisions": [delivery.revision for delivery in new],
+            "types": [delivery.type for delivery in new],
+            "states": [delivery.state.value for delivery in new],
+            "errors": [delivery.error for delivery in new],
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """How many more deliveries a destination takes now, and its limit a second."""
+
+    destination_id: uuid.UUID
+    free: int
+    rate_limit_per_second: int | None
+
+
+_WAITING = text(
+    """
+    SELECT id, destination_id FROM deliveries
+    WHERE id = ANY(:ids) AND state = 'queued' AND due_at <= :now ORDER BY due_at, id
+    """
+)
+# Whoever claims for a destination holds its row, so that two workers together keep to its limit.
+_LOCK_DESTINATIONS = text(
+    """
+    SELECT id FROM destinations WHERE id = ANY(:ids) AND enabled AND removed_at IS NULL
+    ORDER BY id FOR NO KEY UPDATE
+    """
+)
+# A statement of its own: counted after the lock, not before the wait for it.
+_CAPACITIES = text(
+    """
+    SELECT t.id, t.rate_limit_per_second, t.max_in_flight - (
+      SELECT count(*) FROM deliveries d WHERE d.destination_id = t.id AND d.state = 'sending'
+    ) AS free
+    FROM destinations t WHERE t.id = ANY(:ids)
+    """
+)
+
+
+def waiting_deliveries(
+    session: Session, ids: Sequence[uuid.UUID], *, now: datetime
+) -> dict[uuid.UUID, list[uuid.UUID]]:
+    """Which of these may be sent now, by destination, first come first."""
+    waiting: dict[uuid.UUID, list[uuid.UUID]] = {}
+    for row in session.execute(_WAITING, {"ids": list(ids), "now": now}):
+        waiting.setdefault(row.destination_id, []).append(row.id)
+    return waiting
+
+
+def lock_capacities(session: Session, destination_ids: Sequence[uuid.UUID]) -> list[Capacity]:
+    """What each enabled destination still takes; holds until the transaction's end."""
+    locked = session.execute(_LOCK_DESTINATIONS, {"ids": list(destination_ids)}).scalars().all()
+    if not locked:
+        return []
+    rows = session.execute(_CAPACITIES, {"ids": list(locked)})
+    return [Capacity(row.id, max(row.free, 0), row.rate_limit_per_second) for row in rows]
+
+
+_CLAIM = text(
+    """
+    UPDATE deliveries d SET state = 'sending', lease_token = :token, lease_until = :lease_until
+    FROM calls c, call_payloads p, destinations t
+    WHERE d.id IN (
+        SELECT id FROM deliveries
+        WHERE id = ANY(:ids) AND state = 'queued' AND due_at <= :now
+        FOR UPDATE SKIP LOCKED
+      )
+      AND c.id = d.call_row_id AND t.id = d.destination_id
+      AND p.call_row_id = d.call_row_id AND p.revision = d.revision
+    RETURNING d.id, d.call_row_id, c.workspace_id, c.call_id, d.destination_id,
+      t.name AS destination_name, d.attempts, d.due_at, d.type, d.created_at, t.url, t.mapping,
+      t.headers_sealed, t.secret_sealed, t.timeout_seconds, t.failing_since, p.call,
+      p.input_parameters, p.output_parameters, p.recording, p.transcript
+    """
+)
+
+
+def claim_deliveries(
+    session: Session, ids: Sequence[uuid.UUID], *, now: datetime, lease: timedelta
+) -> list[ClaimedDelivery]:
+    """Takes the lease of those that nobody else has."""
+    token = uuid.uuid4()
+    rows = session.execute(
+        _CLAIM, {"ids": list(ids), "now": now, "token": token, "lease_until": now + lease}
+    )
+    return [ClaimedDelivery(lease_token=token, **row) for row in rows.mappings()]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendRecord:
+    """One finished POST: the step of its row, and the attempt."""
+
+    claim: ClaimedDelivery
+    step: DeliveryStep
+    attempt: AttemptRow
+
+
+_STEP = text(
+    """
+    UPDATE deliveries d SET
+      state = CASE WHEN r.state = 'queued' AND NOT t.enabled THEN 'held' ELSE r.state END,
+      due_at = r.due_at, attempts = r.attempts, last_error = r.last_error,
+      lease_token = NULL, lease_until = NULL, lapses = 0,
+      delivered_at = CASE WHEN r.state = 'delivered' THEN CAST(:now AS timestamptz)
+        ELSE d.delivered_at END
+    FROM unnest(
+      CAST(:ids AS uuid[]), CAST(:tokens AS uuid[]), CAST(:states AS text[]),
+      CAST(:due_at AS timestamptz[]), CAST(:attempts AS smallint[]), CAST(:errors AS text[])
+    ) AS r (id, token, state, due_at, attempts, last_error), destinations t
+    WHERE d.id = r.id AND d.lease_token = r.token AND t.id = d.destination_id
+    RETURNING d.id
+    """
+)
+
+
+def record_deliveries(
+    session: Session, records: Sequence[SendRecord], *, now: datetime
+) -> frozenset[uuid.UUID]:
+    """Writes steps and attempts; answers the rows that were still ours to write."""
+    in_order = sorted(records, key=lambda record: record.claim.id)
+    rows = session.execute(
+        _STEP,
+        {
+            "now": now,
+            "ids": [record.claim.id for record in in_order],
+            "tokens": [record.claim.lease_token for record in in_order],
+            "states": [record.step.state.value for record in in_order],
+            "due_at": [record.step.due_at for record in in_order],
+            "attempts": [record.step.attempts for record in in_order],
+            "errors": [record.step.error for record in in_order],
+        },
+    )
+    ours = frozenset(rows.scalars())
+    insert_attempts(session, [record.attempt for record in in_order if record.claim.id in ours])
+    return ours
+
+
+_RELEASE_LAPSED = text(
+    f"""
+    UPDATE deliveries SET
+      state = CASE WHEN lapses + 1 >= {MAX_LAPSES} THEN 'dead' ELSE 'queued' END,
+      last_error = CASE WHEN lapses + 1 >= {MAX_LAPSES}
+        THEN 'gave up: the worker was lost {MAX_LAPSES} times while it sent this delivery'
+        ELSE 'the worker was lost while it sent this delivery' END,
+      lapses = lapses + 1, lease_token = NULL, lease_until = NULL
+    WHERE id IN (
+      SELECT id FROM deliveries WHERE state = 'sending' AND lease_until < :now
+      ORDER BY lease_until LIMIT :count FOR UPDATE SKIP LOCKED
+    )
+    RETURNING id
+    """
+)
+
+
+def release_lapsed_deliveries(session: Session, *, now: datetime, count: int = 1000) -> int:
+    """Makes deliveries whose worker is gone due again, or dead at the third time."""
+    return len(session.execute(_RELEASE_LAPSED, {"now": now, "count": count}).all())
+
+
+# One more than a destination takes now, so that the claim sees that it is crowded.
+_DUE = text(
+    """
+    SELECT due.id FROM destinations t CROSS JOIN LATERAL (
+      SELECT id FROM deliveries d
+      WHERE d.destination_id = t.id AND d.state = 'queued' AND d.due_at <= :now
+      ORDER BY d.due_at LIMIT (
+        SELECT CASE WHEN count(*) >= t.max_in_flight THEN 0
+          ELSE t.max_in_flight - count(*) + 1 END
+        FROM deliveries s WHERE s.destination_id = t.id AND s.state = 'sending'
+      )
+    ) AS due
+    WHERE t.enabled AND t.removed_at IS NULL
+      AND (CAST(:destination_ids AS uuid[]) IS NULL OR t.id = ANY(:destination_ids))
+    LIMIT :count
+    """
+)
+
+
+def due_deliveries(
+    session: Session,
+    *,
+    now: datetime,
+    count: int,
+    destination_ids: Sequence[uuid.UUID] | None = None,
+) -> list[uuid.UUID]:
+    """What each destination could take now, in order of `due_at`; all destinations by default."""
+    rows = session.execute(
+        _DUE,
+        {
+            "now": now,
+            "count": count,
+            "destination_ids": None if destination_ids is None else list(destination_ids),
+        },
+    )
+    return list(rows.scalars())
+
+
+# A delivery that was made in the moment in which its destination was disabled.
+_HOLD_STRAYS = text(
+    """
+    UPDATE deliveries d SET state = CASE WHEN t.removed_at IS NULL THEN 'held' ELSE 'dead' END,
+      last_error = CASE WHEN t.removed_at IS NULL THEN d.last_error
+        ELSE 'its destination was removed' END
+    FROM destinations t
+    WHERE t.id = d.destination_id AND d.state = 'queued'
+      AND (NOT t.enabled OR t.removed_at IS NOT NULL)
+    """
+)
+
+
+def hold_strays(session: Session) -> None:
+    session.execute(_HOLD_STRAYS)
+
+
+_HOLD = text("UPDATE deliveries SET state = 'held' WHERE destination_id = :id AND state = 'queued'")
+_UNHOLD = text(
+    """
+    UPDATE deliveries SET state = 'queued', due_at = least(due_at, :now)
+    WHERE destination_id = :id AND state = 'held'
+    """
+)
+_BURY = text(
+    """
+    UPDATE deliveries SET state = 'dead', last_error = 'its destination was removed'
+    WHERE destination_id = :id AND state IN ('queued', 'held')
+    """
+)
+
+
+def hold_deliveries(session: Session, destination_id: uuid.UUID) -> None:
+    """Its destination is disabled: what waits, keeps."""
+    session.execute(_HOLD, {"id": destination_id})
+
+
+def unhold_deliveries(session: Session, destination_id: uuid.UUID, *, now: datetime) -> None:
+    """Its destination is enabled: what was kept is due."""
+    session.execute(_UNHOLD, {"id": destination_id, "now": now})
+
+
+def bury_deliveries(session: Session, destination_id: uuid.UUID) -> None:
+    """Its destination is removed: what waited is dead, and can be seen."""
+    session.execute(_BURY, {"id": destination_id})
+
+
+_REPLAY = text(
+    """
+    UPDATE deliveries d SET
+      state = CASE WHEN t.enabled THEN 'queued' ELSE 'held' END,
+      due_at = :now, attempts = 0, lapses = 0
+    FROM destinations t
+    WHERE t.id = d.destination_id AND t.removed_at IS NULL
+      AND d.state IN ('dead', 'delivered', 'skipped', 'held', 'queued')
+      AND (CAST(:id AS uuid) IS NULL OR d.id = :id)
+      AND (CAST(:state AS text) IS NULL OR d.state = :state)
+      AND (CAST(:destination_id AS uuid) IS NULL OR d.destination_id = :destination_id)
+      AND (CAST(:since AS timestamptz) IS NULL OR d.created_at >= :since)
+      AND (CAST(:until AS timestamptz) IS NULL OR d.created_at < :until)
+    RETURNING d.id, d.state
+    """
+)
+
+
+def replay_deliveries(
+    session: Session,
+    *,
+    now: datetime,
+    id: uuid.UUID | None = None,  # noqa: A002 - the column's name
+    state: DeliveryState | None = None,
+    destination_id: uuid.UUID | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> list[uuid.UUID]:
+    """By hand: send these again, under the same ids, from the first attempt. Answers their ids."""
+    rows = session.execute(
+        _REPLAY,
+        {
+            "now": now,
+            "id": id,
+            "state": None if state is None else state.value,
+            "destination_id": destination_id,
+            "since": since,
+            "until": until,
+        },
+    )
+    return list(rows.scalars())

@@ -1,0 +1,154 @@
+"""Writes incoming events: one statement for a whole batch, idempotent."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from aftercall.domain.work import UNSPECIFIED, Acceptance, IncomingEvent
+
+# One statement, so that a lone webhook costs one round trip and five hundred cost little more.
+# Everything is inserted in key order: two receivers with the same events take turns, no deadlock.
+_ACCEPT = text(
+    f"""
+    WITH incoming AS (
+      SELECT * FROM unnest(
+        CAST(:workspace_ids AS text[]), CAST(:call_ids AS text[]), CAST(:types AS text[]),
+        CAST(:event_ids AS text[]), CAST(:webhook_ids AS uuid[]),
+        CAST(:received_at AS timestamptz[]), CAST(:priorities AS smallint[]),
+        CAST(:repeats AS int[])
+      ) AS i (workspace_id, call_id, type, event_id, webhook_id, received_at, priority, repeats)
+    ),
+    new_workspaces AS (
+      INSERT INTO workspaces (id)
+      SELECT DISTINCT workspace_id FROM incoming ORDER BY 1
+      ON CONFLICT DO NOTHING
+    ),
+    stored_events AS (
+      INSERT INTO events
+        (workspace_id, call_id, type, event_id, webhook_id, received_at, duplicates)
+      SELECT workspace_id, call_id, type, event_id, webhook_id, received_at, repeats
+      FROM incoming
+      -- A bare id says nothing new of a call that is known.
+      WHERE type <> '{UNSPECIFIED}' OR NOT EXISTS (
+        SELECT FROM calls
+        WHERE calls.workspace_id = incoming.workspace_id AND calls.call_id = incoming.call_id
+      )
+      ORDER BY workspace_id, call_id, type
+      ON CONFLICT (workspace_id, call_id, type) DO UPDATE SET
+        duplicates = events.duplicates + EXCLUDED.duplicates + 1,
+        last_duplicate_at = EXCLUDED.received_at
+      -- xmax is 0 on a row that was inserted, and names this transaction on one that was updated.
+      RETURNING workspace_id, call_id, type, webhook_id, (xmax = 0) AS is_new
+    ),
+    stored_webhooks AS (
+      INSERT INTO webhooks (id, received_at, body)
+      SELECT w.* FROM unnest(
+        CAST(:body_ids AS uuid[]), CAST(:body_times AS timestamptz[]), CAST(:bodies AS bytea[])
+      ) AS w (id, received_at, body)
+      WHERE w.id IN (SELECT webhook_id FROM stored_events WHERE is_new)
+    ),
+    due_calls AS (
+      INSERT INTO calls (workspace_id, call_id, state, priority, due_at, received_at)
+      SELECT workspace_id, call_id, 'queued', min(priority), min(received_at), min(received_at)
+      FROM stored_events JOIN incoming USING (workspace_id, call_id, type)
+      WHERE is_new
+      GROUP BY workspace_id, call_id
+      ORDER BY workspace_id, call_id
+      ON CONFLICT (workspace_id, call_id) DO UPDATE SET
+        state = CASE calls.state WHEN 'fetching' THEN 'fetching' ELSE 'queued' END,
+        refetch_wanted = calls.state = 'fetching',
+        priority = CASE calls.state
+          WHEN 'queued' THEN least(calls.priority, EXCLUDED.priority)
+          WHEN 'fetching' THEN calls.priority
+          ELSE EXCLUDED.priority END,
+        due_at = CASE calls.state WHEN 'fetching' THEN calls.due_at ELSE EXCLUDED.due_at END,
+        attempts = CASE WHEN calls.state IN ('fetched', 'dead') THEN 0 ELSE calls.attempts END,
+        lapses = 0,
+        not_ready_since = NULL
+      RETURNING id, workspace_id, call_id, state
+    )
+    SELECT e.workspace_id, e.call_id, e.type, e.is_new,
+           CASE WHEN c.state = 'queued' THEN c.id END AS row_id
+    FROM stored_events e LEFT JOIN due_calls c USING (workspace_id, call_id)
+    """
+)
+
+
+def accept_events(
+    session: Session, events: Sequence[IncomingEvent], *, bodies: Mapping[uuid.UUID, bytes]
+) -> list[Acceptance]:
+    """Stores events (whose workspace is known by now) and makes their calls due.
+
+    Answers one acceptance for each event, in order. `bodies`: the raw request
+    of each `webhook_id`.
+    """
+    first: dict[tuple[str, str, str], IncomingEvent] = {}
+    repeats: dict[tuple[str, str, str], int] = {}
+    for event in events:
+        key = _key(event)
+        repeats[key] = repeats.get(key, -1) + 1
+        first.setdefault(key, event)
+    distinct = list(first.values())
+    webhook_times = {event.webhook_id: event.received_at for event in distinct}
+    rows = session.execute(
+        _ACCEPT,
+        {
+            "workspace_ids": [event.workspace_id for event in distinct],
+            "call_ids": [event.call_id for event in distinct],
+            "types": [event.type for event in distinct],
+            "event_ids": [event.event_id for event in distinct],
+            "webhook_ids": [event.webhook_id for event in distinct],
+            "received_at": [event.received_at for event in distinct],
+            "priorities": [event.priority for event in distinct],
+            "repeats": [repeats[_key(event)] for event in distinct],
+            "body_ids": list(webhook_times),
+            "body_times": list(webhook_times.values()),
+            "bodies": [bodies[webhook_id] for webhook_id in webhook_times],
+        },
+    )
+    new = {(row.workspace_id, row.call_id, row.type): row.row_id for row in rows if row.is_new}
+    acceptances = []
+    for event in events:
+        key = _key(event)
+        is_first = first[key] is event
+        is_new = is_first and key in new
+        acceptances.append(
+            Acceptance(call_row_id=new[key] if is_new else None, is_duplicate=not is_new)
+        )
+    return acceptances
+
+
+_ONLY_WORKSPACE = text("SELECT min(id) FROM workspaces HAVING count(*) = 1")
+
+
+def only_workspace(session: Session) -> str | None:
+    """The id of the one workspace that there is; None when there are none or several."""
+    return session.execute(_ONLY_WORKSPACE).scalar_one_or_none()
+
+
+def events_of_call(session: Session, workspace_id: str, call_id: str) -> list[dict[str, object]]:
+    """Its events, oldest first, for the call's story."""
+    rows = session.execute(_EVENTS_OF_CALL, {"workspace_id": workspace_id, "call_id": call_id})
+    return [dict(row) for row in rows.mappings()]
+
+
+_EVENTS_OF_CALL = text(
+    """
+    SELECT type, event_id, received_at, duplicates, last_duplicate_at
+    FROM events WHERE workspace_id = :workspace_id AND call_id = :call_id ORDER BY id
+    """
+)
+
+
+def _key(event: IncomingEvent) -> tuple[str, str, str]:
+    if event.workspace_id is None:
+        raise ValueError("an event needs its workspace before it is stored")
+    return event.workspace_id, event.call_id, event.type
+
+
+def newest_event_at(session: Session) -> datetime | None:
+    """When the last event came in."""
+    return session.execute(text("SELECT max(received_at) FROM webhooks")).scalar_one_or_none()

@@ -1,0 +1,323 @@
+"""The tables. States and moves: `aftercall.domain.states`; words: `docs/glossary.md`.
+
+Hot tables (`calls`, `deliveries`) are narrow and polled through partial
+indexes on what is due; bodies and payloads live in tables of their own.
+"""
+
+import uuid
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Enum,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    SmallInteger,
+    String,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from aftercall.domain.outcomes import BlockKind
+from aftercall.domain.states import CallState, DeliveryState
+
+
+def _one_of(enum: type[StrEnum], name: str) -> Enum:
+    # A check, not a native type: adding a state is then one short statement.
+    return Enum(
+        enum,
+        name=name,
+        native_enum=False,
+        create_constraint=True,
+        length=16,
+        values_callable=lambda members: [member.value for member in members],
+    )
+
+
+class AttemptOutcome(StrEnum):
+    """How one attempt ended, as the story of a call tells it."""
+
+    SUCCEEDED = "succeeded"
+    RETRY = "retry"
+    NOT_READY = "not_ready"
+    BLOCKED = "blocked"
+    DEAD = "dead"
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it from the class
+        datetime: DateTime(timezone=True),
+        str: Text(),
+        bytes: LargeBinary(),
+        uuid.UUID: Uuid(),
+    }
+
+
+class Workspace(Base):
+    """A Twenty2 workspace: whose calls, whose credentials, whose rate limit."""
+
+    __tablename__ = "workspaces"
+
+    id: Mapped[str] = mapped_column(String(128), primary_key=True)
+    #: Encrypted. Null: the environment's, if it names this workspace, else none.
+    api_key_sealed: Mapped[str | None]
+    api_secret_sealed: Mapped[str | None]
+    #: Requests a minute; null: TWENTYTWO_RATE_LIMIT.
+    rate_limit: Mapped[int | None]
+    block_kind: Mapped[BlockKind | None] = mapped_column(_one_of(BlockKind, "block_kind"))
+    blocked_until: Mapped[datetime | None]
+    block_reason: Mapped[str | None]
+    forbidden_in_a_row: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Webhook(Base):
+    """A request to the receiver, as it came, when it brought at least one new event."""
+
+    __tablename__ = "webhooks"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    received_at: Mapped[datetime]
+    body: Mapped[bytes]
+
+
+class Event(Base):
+    """Somebody told us that a call ended. One row a call and event type, however often it came."""
+
+    __tablename__ = "events"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    workspace_id: Mapped[str] = mapped_column(String(128))
+    call_id: Mapped[str] = mapped_column(String(128))
+    type: Mapped[str] = mapped_column(String(100))
+    #: Twenty2's, unique to one delivery of the webhook.
+    event_id: Mapped[str | None]
+    webhook_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("webhooks.id", ondelete="SET NULL")
+    )
+    received_at: Mapped[datetime]
+    duplicates: Mapped[int] = mapped_column(server_default=text("0"))
+    last_duplicate_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        UniqueConstraint("workspace_id", "call_id", "type"),
+        ForeignKeyConstraint(["workspace_id", "call_id"], ["calls.workspace_id", "calls.call_id"]),
+        Index(None, "webhook_id"),
+    )
+
+
+class Call(Base):
+    """A call: where its fetch stands, and what Twenty2 said of it."""
+
+    __tablename__ = "calls"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id"), type_=String(128))
+    #: Twenty2's id, as it was given to us and as we ask for it.
+    call_id: Mapped[str] = mapped_column(String(128))
+
+    state: Mapped[CallState] = mapped_column(_one_of(CallState, "state"))
+    priority: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    due_at: Mapped[datetime]
+    attempts: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    #: Leases that ran out in a row: a row that kills its worker.
+    lapses: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    lease_token: Mapped[uuid.UUID | None]
+    lease_until: Mapped[datetime | None]
+    not_ready_since: Mapped[datetime | None]
+    #: A newer event came while the fetch was under way.
+    refetch_wanted: Mapped[bool] = mapped_column(server_default=text("false"))
+    last_error: Mapped[str | None]
+    received_at: Mapped[datetime]
+    fetched_at: Mapped[datetime | None]
+
+    #: Counts the versions of what Twenty2 said; 0 before the first.
+    revision: Mapped[int] = mapped_column(server_default=text("0"))
+    #: Of everything that a CRM would care for, so that a refetch of the same makes no delivery.
+    content_hash: Mapped[bytes | None]
+    #: The id in the answer, where it differs from the one asked for.
+    answered_call_id: Mapped[str | None]
+    status: Mapped[str | None]
+    direction: Mapped[str | None]
+    agent_id: Mapped[str | None]
+    callee_phone: Mapped[str | None]
+    caller_phone: Mapped[str | None]
+    duration_seconds: Mapped[int | None]
+    billed_duration_seconds: Mapped[int | None]
+    cost_amount: Mapped[Decimal | None] = mapped_column(Numeric())
+    cost_currency: Mapped[str | None]
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        UniqueConstraint("workspace_id", "call_id"),
+        Index(
+            "ix_calls_due",
+            "workspace_id",
+            "priority",
+            "due_at",
+            postgresql_where=text("state = 'queued'"),
+        ),
+        Index("ix_calls_leased", "lease_until", postgresql_where=text("state = 'fetching'")),
+        Index("ix_calls_dead", "id", postgresql_where=text("state = 'dead'")),
+        Index("ix_calls_call_id", "call_id"),
+        CheckConstraint("(state = 'fetching') = (lease_token IS NOT NULL)", name="lease"),
+    )
+
+
+class CallPayload(Base):
+    """What Twenty2 said of a call, one row a revision. The customer's own words."""
+
+    __tablename__ = "call_payloads"
+
+    call_row_id: Mapped[int] = mapped_column(
+        ForeignKey("calls.id", ondelete="CASCADE"), primary_key=True
+    )
+    revision: Mapped[int] = mapped_column(primary_key=True)
+    saved_at: Mapped[datetime]
+    #: The call's facts as destinations get them.
+    call: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    input_parameters: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    output_parameters: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    recording: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    transcript: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    #: The whole answer; fields that nobody documented are only here.
+    raw: Mapped[dict[str, Any]] = mapped_column(JSONB)
+
+
+class Destination(Base):
+    """A CRM hook: where deliveries go, which, in what shape, how fast."""
+
+    __tablename__ = "destinations"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    kind: Mapped[str] = mapped_column(server_default=text("'webhook'"))
+    url: Mapped[str]
+    #: Null: every workspace's calls.
+    workspace_id: Mapped[str | None] = mapped_column(ForeignKey("workspaces.id"), type_=String(128))
+    enabled: Mapped[bool] = mapped_column(server_default=text("true"))
+    disabled_reason: Mapped[str | None]
+    events: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    #: JMESPath over the delivery's `data`; null: everything.
+    filter: Mapped[str | None]
+    #: JMESPath over the delivery's `data` that makes the body; null: the default body.
+    mapping: Mapped[str | None]
+    #: Encrypted JSON object.
+    headers_sealed: Mapped[str | None]
+    #: Encrypted `whsec_…`.
+    secret_sealed: Mapped[str]
+    timeout_seconds: Mapped[int] = mapped_column(SmallInteger, server_default=text("15"))
+    max_in_flight: Mapped[int] = mapped_column(SmallInteger, server_default=text("32"))
+    #: Null: no limit.
+    rate_limit_per_second: Mapped[int | None]
+    #: Since when every delivery has failed; null while it works.
+    failing_since: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
+    #: Removed: kept for the story of its deliveries, without its secrets.
+    removed_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index(
+            "uq_destinations_name",
+            "name",
+            unique=True,
+            postgresql_where=text("removed_at IS NULL"),
+        ),
+    )
+
+
+class Delivery(Base):
+    """One call's revision on its way to one destination. Its id is every attempt's `webhook-id`."""
+
+    __tablename__ = "deliveries"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    call_row_id: Mapped[int] = mapped_column(ForeignKey("calls.id", ondelete="CASCADE"))
+    destination_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("destinations.id"))
+    revision: Mapped[int]
+    #: `call.completed` or `call.failed`.
+    type: Mapped[str]
+    state: Mapped[DeliveryState] = mapped_column(_one_of(DeliveryState, "state"))
+    due_at: Mapped[datetime]
+    attempts: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    lapses: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    lease_token: Mapped[uuid.UUID | None]
+    lease_until: Mapped[datetime | None]
+    last_error: Mapped[str | None]
+    created_at: Mapped[datetime]
+    delivered_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        UniqueConstraint("call_row_id", "destination_id", "revision"),
+        Index(
+            "ix_deliveries_due",
+            "destination_id",
+            "due_at",
+            postgresql_where=text("state = 'queued'"),
+        ),
+        Index("ix_deliveries_leased", "lease_until", postgresql_where=text("state = 'sending'")),
+        Index(
+            "ix_deliveries_in_flight",
+            "destination_id",
+            postgresql_where=text("state = 'sending'"),
+        ),
+        Index(
+            "ix_deliveries_stopped",
+            "destination_id",
+            "state",
+            postgresql_where=text("state IN ('dead', 'held')"),
+        ),
+        CheckConstraint("(state = 'sending') = (lease_token IS NOT NULL)", name="lease"),
+    )
+
+
+class Attempt(Base):
+    """One request of ours and what came of it: a fetch, or, with a delivery, a POST to its hook."""
+
+    __tablename__ = "attempts"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    call_row_id: Mapped[int] = mapped_column(ForeignKey("calls.id", ondelete="CASCADE"))
+    delivery_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("deliveries.id", ondelete="CASCADE")
+    )
+    #: From 1; a look at a call that was not ready, or blocked, shares the number of the next.
+    number: Mapped[int] = mapped_column(SmallInteger)
+    started_at: Mapped[datetime]
+    duration_ms: Mapped[int]
+    outcome: Mapped[AttemptOutcome] = mapped_column(_one_of(AttemptOutcome, "outcome"))
+    #: Null when there was no answer.
+    status_code: Mapped[int | None] = mapped_column(SmallInteger)
+    reason: Mapped[str | None]
+    #: The beginning of the answer's body, for deliveries and for refusals.
+    response_excerpt: Mapped[str | None]
+    #: When the next attempt comes; null when there is none.
+    next_due_at: Mapped[datetime | None]
+
+    __table_args__ = (Index("ix_attempts_call_row_id", "call_row_id"),)

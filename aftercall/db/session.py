@@ -1,0 +1,87 @@
+"""Connections and transactions. PostgreSQL only, psycopg 3, synchronous.
+
+A transaction is short and never spans a request to somebody else. Work that
+PostgreSQL picked as the victim of a deadlock is run again: it is harmless.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import psycopg
+from sqlalchemy import URL, Engine, create_engine, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.orm import Session, sessionmaker
+
+T = TypeVar("T")
+
+#: deadlock_detected, serialization_failure
+_RUN_AGAIN = frozenset({"40P01", "40001"})
+_RUNS = 4
+
+
+class DatabaseError(Exception):
+    """The database cannot be used. The message says why and what to do, without the password."""
+
+
+def database_url(given: str) -> URL:
+    """The URL as SQLAlchemy wants it, whichever spelling people use."""
+    try:
+        url = make_url(given)
+    except (ArgumentError, ValueError):
+        raise DatabaseError(
+            "AFTERCALL_DATABASE_URL is not a URL: expected postgresql://user:password@host/name"
+        ) from None
+    if url.drivername not in {"postgres", "postgresql", "postgresql+psycopg"}:
+        raise DatabaseError(
+            f"AFTERCALL_DATABASE_URL names {url.drivername!r}: aftercall runs on PostgreSQL only, "
+            "use postgresql://user:password@host/name"
+        )
+    return url.set(drivername="postgresql+psycopg")
+
+
+class Database:
+    """One process's pool of connections."""
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        self.url = database_url(url)
+        self.engine: Engine = create_engine(
+            self.url,
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_timeout=10,
+            # A connection that a restart of the database has cut is replaced unseen.
+            pool_pre_ping=True,
+            connect_args={
+                "connect_timeout": 5,
+                "application_name": "aftercall",
+                "keepalives_idle": 30,
+                "options": "-c timezone=UTC -c statement_timeout=30s"
+                " -c idle_in_transaction_session_timeout=60s",
+            },
+        )
+        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """Commits at the end, rolls back on any exception."""
+        with self._sessions.begin() as session:
+            yield session
+
+    def run(self, work: Callable[[Session], T]) -> T:
+        """`work` in a transaction; again, a few times, when it lost a deadlock."""
+        for run in range(1, _RUNS + 1):
+            try:
+                with self.transaction() as session:
+                    return work(session)
+            except DBAPIError as error:
+                if run == _RUNS or not _lost_a_deadlock(error):
+                    raise
+        raise AssertionError("unreachable")
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def _lost_a_deadlock(error: DBAPIError) -> bool:
+    return isinstance(error.orig, psycopg.Error) and error.orig.sqlstate in _RUN_AGAIN

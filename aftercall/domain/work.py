@@ -1,0 +1,132 @@
+"""The values that travel between the rooms: what came in, what was claimed, what was learned.
+
+Frozen; no method decides anything. `dict[str, Any]` appears only where the
+customer's own parameters do.
+"""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+#: The type of an event that came as a bare call id. Says nothing new of a call that is known.
+UNSPECIFIED = "unspecified"
+CALL_COMPLETED = "call.completed"
+CALL_FAILED = "call.failed"
+EVENT_TYPES = (CALL_COMPLETED, CALL_FAILED)
+
+#: JSON objects whose keys are the customer's.
+Parameters = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncomingEvent:
+    """Somebody says that a call has ended."""
+
+    call_id: str
+    #: None: the one workspace that is configured.
+    workspace_id: str | None
+    type: str
+    event_id: str | None
+    #: The request that brought it.
+    webhook_id: uuid.UUID
+    received_at: datetime
+    priority: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acceptance:
+    """What became of one incoming event."""
+
+    #: The call's row when it became due, else None.
+    call_row_id: int | None
+    is_duplicate: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Media:
+    """A recording or a transcript at Twenty2. The link expires."""
+
+    url: str
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallDetail:
+    """What Twenty2 said of a call. Absent and unreadable values are None; `raw` has everything."""
+
+    answered_call_id: str | None
+    status: str
+    direction: str | None
+    agent_id: str | None
+    callee_phone: str | None
+    caller_phone: str | None
+    duration_seconds: int | None
+    billed_duration_seconds: int | None
+    cost_amount: Decimal | None
+    cost_currency: str | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    input_parameters: Parameters
+    output_parameters: Parameters
+    recording: Media | None
+    transcript: Media | None
+    raw: Parameters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """Of one workspace. Kept out of every repr."""
+
+    api_key: str
+    api_secret: str
+
+    def __repr__(self) -> str:
+        return "Credentials(…)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedCall:
+    """A call that this process holds the lease of."""
+
+    row_id: int
+    workspace_id: str
+    call_id: str
+    lease_token: uuid.UUID
+    attempts: int
+    priority: int
+    due_at: datetime
+    not_ready_since: datetime | None
+    revision: int
+    content_hash: bytes | None
+    #: The one call that finds out whether a blocked workspace works again.
+    is_probe: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedDelivery:
+    """A delivery that this process holds the lease of, with all that sending it needs."""
+
+    id: uuid.UUID
+    call_row_id: int
+    workspace_id: str
+    call_id: str
+    destination_id: uuid.UUID
+    destination_name: str
+    lease_token: uuid.UUID
+    attempts: int
+    due_at: datetime
+    type: str
+    created_at: datetime
+    url: str
+    mapping: str | None
+    headers_sealed: str | None
+    secret_sealed: str
+    timeout_seconds: int
+    failing_since: datetime | None
+    call: Parameters
+    input_parameters: Parameters
+    output_parameters: Parameters
+    recording: Parameters | None
+    transcript: Parameters | None

@@ -1,0 +1,360 @@
+"""Makes, changes, tests and removes destinations, for the API and the CLI.
+
+A disabled destination holds its deliveries; enabling it lets them go. Removing
+it buries them where they can be seen. Nothing is dropped.
+"""
+
+import json
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from aftercall.crm.destination_spec import MASK, DestinationSpec, changed_spec, unreachable_reason
+from aftercall.crm.mapping import MappingError
+from aftercall.crm.sending import HookSender, prepare
+from aftercall.crm.signing import new_secret
+from aftercall.db import deliveries as deliveries_db
+from aftercall.db import destinations as destinations_db
+from aftercall.db.attempts import excerpt
+from aftercall.db.models import Destination
+from aftercall.db.workspaces import get_workspace
+from aftercall.domain.exchange import Answer
+from aftercall.domain.ids import new_id
+from aftercall.domain.outcomes import Dead, Retry, classify_delivery
+from aftercall.domain.work import CALL_COMPLETED, ClaimedDelivery
+from aftercall.flows.errors import Conflict, Invalid, NotFound, invalid_from
+from aftercall.flows.recording import attempt_outcome
+from aftercall.flows.service import Service
+from aftercall.flows.views import DestinationView, NewDestinationView, TestView
+
+_FIELDS = (
+    "name",
+    "kind",
+    "url",
+    "workspace_id",
+    "events",
+    "filter",
+    "mapping",
+    "timeout_seconds",
+    "max_in_flight",
+    "rate_limit_per_second",
+)
+
+
+def read_spec(fields: Any) -> DestinationSpec:
+    """Invalid, with every fault and its place, when it is not a good one."""
+    try:
+        return DestinationSpec.model_validate(fields)
+    except ValidationError as error:
+        raise invalid_from(error) from None
+
+
+def list_destinations(service: Service) -> list[DestinationView]:
+    with service.database.transaction() as session:
+        return [_view(service, row) for row in destinations_db.list_destinations(session)]
+
+
+def show_destination(service: Service, destination_id: uuid.UUID) -> DestinationView:
+    with service.database.transaction() as session:
+        return _view(service, _get(session, destination_id))
+
+
+def find_destination_id(service: Service, name_or_id: str) -> uuid.UUID:
+    """By name, as people type it, or by id."""
+    with service.database.transaction() as session:
+        found = destinations_db.find_destination(session, name_or_id)
+    if found is not None:
+        return found.id
+    try:
+        return uuid.UUID(name_or_id)
+    except ValueError:
+        raise NotFound(f"There is no destination {name_or_id!r}") from None
+
+
+def create_destination(service: Service, spec: DestinationSpec) -> NewDestinationView:
+    """With its secret, for the only time."""
+    _check_reachable(service, spec)
+    secret = spec.secret or new_secret()
+    row = Destination(
+        id=new_id(),
+        headers_sealed=_seal_headers(service, spec.headers),
+        secret_sealed=service.sealer.seal(secret),
+        enabled=spec.enabled,
+        disabled_reason=None if spec.enabled else "Disabled by hand",
+        **{name: getattr(spec, name) for name in _FIELDS},
+    )
+    try:
+        with service.database.transaction() as session:
+            _check_workspace(session, spec)
+            session.add(row)
+            session.flush()
+            session.refresh(row)
+            view = _view(service, row)
+    except IntegrityError:
+        raise Conflict(f"There is a destination named {spec.name!r} already") from None
+    return NewDestinationView(**view.model_dump(), secret=secret)
+
+
+def change_destination(
+    service: Service, destination_id: uuid.UUID, change: dict[str, Any]
+) -> DestinationView:
+    """`change`: the fields to set; the others stay."""
+    now = service.clock()
+    try:
+        with service.database.transaction() as session:
+            row = _get(session, destination_id, for_change=True)
+            spec = _spec_after(service, row, change)
+            _check_workspace(session, spec)
+            if spec.url != row.url:
+                _check_reachable(service, spec)
+            _write(service, session, row, spec, now=now)
+            session.flush()
+            session.refresh(row)
+            return _view(service, row)
+    except IntegrityError:
+        raise Conflict(f"There is a destination named {change.get('name')!r} already") from None
+
+
+def enable_destination(service: Service, destination_id: uuid.UUID) -> DestinationView:
+    return change_destination(service, destination_id, {"enabled": True})
+
+
+def disable_destination(service: Service, destination_id: uuid.UUID) -> DestinationView:
+    return change_destination(service, destination_id, {"enabled": False})
+
+
+def rotate_secret(service: Service, destination_id: uuid.UUID) -> NewDestinationView:
+    """A new secret; the next attempt is signed with it."""
+    secret = new_secret()
+    view = change_destination(service, destination_id, {"secret": secret})
+    return NewDestinationView(**view.model_dump(), secret=secret)
+
+
+def remove_destination(service: Service, destination_id: uuid.UUID) -> None:
+    """Its history stays, without its secrets; what waited is dead."""
+    with service.database.transaction() as session:
+        row = _get(session, destination_id, for_change=True)
+        row.removed_at = service.clock()
+        row.enabled = False
+        row.headers_sealed = None
+        row.secret_sealed = service.sealer.seal(new_secret())
+        session.flush()
+        deliveries_db.bury_deliveries(session, destination_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What `apply` did to one destination."""
+
+    name: str
+    change: str
+    #: Of one that was created without a secret of its own.
+    secret: str | None
+
+
+def apply_destinations(service: Service, specs: list[DestinationSpec]) -> list[Applied]:
+    """Makes destinations be as the specs say, by name. Doing it again changes nothing."""
+    names = [spec.name for spec in specs]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise Invalid([("name", f"{name!r} is there twice") for name in twice])
+    return [_apply(service, spec) for spec in specs]
+
+
+def _apply(service: Service, spec: DestinationSpec) -> Applied:
+    with service.database.transaction() as session:
+        found = destinations_db.find_destination(session, spec.name)
+        before = None if found is None else _current(service, found)
+    if found is None or before is None:
+        created = create_destination(service, spec)
+        return Applied(spec.name, "created", None if spec.secret else created.secret)
+    wanted = spec.model_dump()
+    if spec.secret is None:
+        del wanted["secret"]
+        del before["secret"]
+    if wanted == before:
+        return Applied(spec.name, "unchanged", None)
+    change_destination(service, found.id, wanted)
+    return Applied(spec.name, "changed", None)
+
+
+# ---- test --------------------------------------------------------------------
+
+_SAMPLE_CALL = {
+    "call_id": "call_test",
+    "answered_call_id": "call_test",
+    "agent_id": "agent_test",
+    "status": "completed",
+    "direction": "outbound",
+    "callee_phone": "9999999999",
+    "caller_phone": "8888888888",
+    "duration_seconds": 94,
+    "billed_duration_seconds": 94,
+    "cost": {"amount": "15.67", "currency": "INR"},
+    "started_at": "2024-12-25T10:00:00Z",
+    "ended_at": "2024-12-25T10:01:34Z",
+}
+
+
+def test_destination(service: Service, destination_id: uuid.UUID) -> TestView:
+    """Posts a made-up call, signed as a real one would be, and tells what the hook answered."""
+    with service.database.transaction() as session:
+        row = _get(session, destination_id)
+    claim = _sample_delivery(row, now=service.clock())
+    try:
+        post = prepare(claim, sealer=service.sealer, now=service.clock())
+    except MappingError as error:
+        return TestView(
+            outcome="dead",
+            status_code=None,
+            duration_ms=0,
+            reason=f"the mapping failed on the sample call: {error}",
+            response_excerpt=None,
+        )
+    sender = HookSender(guard=service.guard(), pool_size=1)
+    try:
+        exchange = sender.post(post)
+    finally:
+        sender.close()
+    outcome = classify_delivery(exchange, retry_after=None)
+    answer = exchange if isinstance(exchange, Answer) else None
+    return TestView(
+        outcome=attempt_outcome(outcome, is_dead=False).value,
+        status_code=answer.status if answer else None,
+        duration_ms=int(exchange.elapsed / timedelta(milliseconds=1)),
+        reason=outcome.reason if isinstance(outcome, Retry | Dead) else None,
+        response_excerpt=excerpt(answer.body) if answer else None,
+    )
+
+
+def _sample_delivery(row: Destination, *, now: datetime) -> ClaimedDelivery:
+    return ClaimedDelivery(
+        id=new_id(),
+        call_row_id=0,
+        workspace_id=row.workspace_id or "workspace_test",
+        call_id="call_test",
+        destination_id=row.id,
+        destination_name=row.name,
+        lease_token=row.id,
+        attempts=0,
+        due_at=now,
+        type=CALL_COMPLETED,
+        created_at=now,
+        url=row.url,
+        mapping=row.mapping,
+        headers_sealed=row.headers_sealed,
+        secret_sealed=row.secret_sealed,
+        timeout_seconds=row.timeout_seconds,
+        failing_since=None,
+        call=_SAMPLE_CALL,
+        input_parameters={"agentName": "Rohit"},
+        output_parameters={
+            "interested": "yes",
+            "callback_requested": "yes",
+            "callback_time": "Tomorrow 11am",
+        },
+        recording={
+            "url": "https://example.com/recordings/call_test.mp3",
+            "expires_at": "2025-01-25T10:01:34Z",
+        },
+        transcript=None,
+    )
+
+
+# ---- rows and specs ----------------------------------------------------------
+
+
+def _get(session: Session, id_: uuid.UUID, *, for_change: bool = False) -> Destination:
+    row = destinations_db.get_destination(session, id_, for_change=for_change)
+    if row is None:
+        raise NotFound(f"There is no destination {id_}")
+    return row
+
+
+def _current(service: Service, row: Destination) -> dict[str, Any]:
+    return {
+        **{name: getattr(row, name) for name in _FIELDS},
+        "enabled": row.enabled,
+        "headers": _open_headers(service, row),
+        "secret": service.sealer.open(row.secret_sealed),
+    }
+
+
+def _spec_after(service: Service, row: Destination, change: dict[str, Any]) -> DestinationSpec:
+    current = _current(service, row)
+    change = dict(change)
+    if isinstance(change.get("headers"), dict):
+        # A masked value that comes back is the value that it masks.
+        change["headers"] = {
+            name: current["headers"].get(name, value) if value == MASK else value
+            for name, value in change["headers"].items()
+        }
+    if change.get("secret", "") is None:
+        del change["secret"]
+    try:
+        return changed_spec(current, change)
+    except ValidationError as error:
+        raise invalid_from(error) from None
+
+
+def _write(
+    service: Service, session: Session, row: Destination, spec: DestinationSpec, *, now: datetime
+) -> None:
+    was_enabled = row.enabled
+    for name in _FIELDS:
+        setattr(row, name, getattr(spec, name))
+    if spec.headers != _open_headers(service, row):
+        row.headers_sealed = _seal_headers(service, spec.headers)
+    if spec.secret and spec.secret != service.sealer.open(row.secret_sealed):
+        row.secret_sealed = service.sealer.seal(spec.secret)
+    row.enabled = spec.enabled
+    if spec.enabled and not was_enabled:
+        row.disabled_reason = None
+        row.failing_since = None
+        session.flush()
+        deliveries_db.unhold_deliveries(session, row.id, now=now)
+    elif was_enabled and not spec.enabled:
+        row.disabled_reason = "Disabled by hand"
+        session.flush()
+        deliveries_db.hold_deliveries(session, row.id)
+
+
+def _view(service: Service, row: Destination) -> DestinationView:
+    headers = dict.fromkeys(_open_headers(service, row), MASK)
+    return DestinationView(
+        **{name: getattr(row, name) for name in _FIELDS},
+        id=row.id,
+        enabled=row.enabled,
+        disabled_reason=row.disabled_reason,
+        headers=headers,
+        failing_since=row.failing_since,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def _open_headers(service: Service, row: Destination) -> dict[str, str]:
+    if row.headers_sealed is None:
+        return {}
+    return dict(json.loads(service.sealer.open(row.headers_sealed)))
+
+
+def _seal_headers(service: Service, headers: dict[str, str]) -> str | None:
+    return service.sealer.seal(json.dumps(headers)) if headers else None
+
+
+def _check_reachable(service: Service, spec: DestinationSpec) -> None:
+    reason = unreachable_reason(spec.url, service.guard())
+    if reason is not None:
+        raise Invalid([("url", reason)])
+
+
+def _check_workspace(session: Session, spec: DestinationSpec) -> None:
+    if spec.workspace_id is not None and get_workspace(session, spec.workspace_id) is None:
+        raise Invalid(
+            [("workspace_id", f"There is no workspace {spec.workspace_id}: add it first")]
+        )

@@ -1,0 +1,76 @@
+"""Sets a workspace's credentials and limit. New credentials release a block at once."""
+
+from typing import Annotated
+
+import redis
+import structlog
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from aftercall.db.models import Workspace
+from aftercall.db.workspaces import get_workspace, release_workspace
+from aftercall.flows.errors import Invalid
+from aftercall.flows.look import workspace_view
+from aftercall.flows.service import Service
+from aftercall.flows.views import WorkspaceView
+from aftercall.twentytwo.inbound import NoCallId, check_call_id
+from aftercall.twentytwo.rate_limit import workspace_lane
+
+log = structlog.get_logger(__name__)
+
+Key = Annotated[SecretStr, Field(min_length=1, max_length=500)]
+
+
+class WorkspaceSpec(BaseModel):
+    """What is given is set; what is not, stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    api_key: Key | None = None
+    api_secret: Key | None = None
+    rate_limit: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
+        None, description="Requests a minute; null: TWENTYTWO_RATE_LIMIT"
+    )
+
+
+def set_workspace(service: Service, workspace_id: str, spec: WorkspaceSpec) -> WorkspaceView:
+    """Makes the workspace if there is none. Invalid when only half of the credentials is given."""
+    try:
+        workspace_id = check_call_id(workspace_id, at="workspace_id")
+    except NoCallId as error:
+        raise Invalid([("workspace_id", str(error))]) from None
+    if (spec.api_key is None) != (spec.api_secret is None):
+        raise Invalid([("api_key", "api_key and api_secret go together")])
+    with service.database.transaction() as session:
+        row = _get_or_make(session, workspace_id)
+        if spec.api_key is not None and spec.api_secret is not None:
+            row.api_key_sealed = service.sealer.seal(spec.api_key.get_secret_value())
+            row.api_secret_sealed = service.sealer.seal(spec.api_secret.get_secret_value())
+            session.flush()
+            release_workspace(session, workspace_id)
+        if "rate_limit" in spec.model_fields_set:
+            row.rate_limit = spec.rate_limit
+        session.flush()
+        session.refresh(row)
+        view = workspace_view(service, row)
+    if spec.api_key is not None:
+        _unblock(service, workspace_id, view.rate_limit)
+    return view
+
+
+def _get_or_make(session: Session, workspace_id: str) -> Workspace:
+    session.execute(insert(Workspace).values(id=workspace_id).on_conflict_do_nothing())
+    row = get_workspace(session, workspace_id)
+    if row is None:
+        raise AssertionError("it was made just now")
+    return row
+
+
+def _unblock(service: Service, workspace_id: str, rate_limit: int) -> None:
+    lane = workspace_lane(workspace_id, requests_per_minute=rate_limit)
+    try:
+        service.limiter.unblock(lane.name)
+    except redis.RedisError as error:
+        # The block there lasts minutes at most.
+        log.warning("limiter.unreachable", error=type(error).__name__)

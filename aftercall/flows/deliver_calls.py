@@ -1,0 +1,297 @@
+"""Delivers calls: claim within the destination's limits, map, sign, POST, record.
+
+One delivery has one id for all its attempts. A destination that is slow, full
+or gone takes no more than its own share of the places.
+"""
+
+import random
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import redis
+import structlog
+from sqlalchemy.orm import Session
+
+from aftercall.batching import Crew
+from aftercall.crm.mapping import MappingError
+from aftercall.crm.sending import HookSender, prepare
+from aftercall.db import deliveries as deliveries_db
+from aftercall.db import destinations as destinations_db
+from aftercall.db.attempts import AttemptRow, excerpt
+from aftercall.domain.exchange import Answer
+from aftercall.domain.outcomes import (
+    Blocked,
+    Dead,
+    DeliveryOutcome,
+    Retry,
+    Succeeded,
+    classify_delivery,
+)
+from aftercall.domain.plans import DeliveryStanding, DeliveryStep, plan_delivery
+from aftercall.domain.schedules import parse_retry_after
+from aftercall.domain.states import DeliveryState
+from aftercall.domain.work import ClaimedDelivery
+from aftercall.flows.recording import attempt_outcome, write_all
+from aftercall.flows.service import Service
+from aftercall.rate_limit import Lane, Wish
+from aftercall.sealing import SealError
+
+log = structlog.get_logger(__name__)
+
+#: The longest request (30 s) and the patience for its record, and still under way within a
+#: minute after a crash.
+LEASE = timedelta(seconds=50)
+#: Then somebody should look: the destination is disabled, and its deliveries are held.
+MAX_FAILING = timedelta(days=5)
+_WAIT_FOR_PLACE = 20.0
+_SEAL_WAIT = timedelta(minutes=1)
+_SECOND = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """One finished POST, or one that could not even be made."""
+
+    claim: ClaimedDelivery
+    started_at: datetime
+    elapsed: timedelta
+    status_code: int | None
+    response_excerpt: str | None
+    outcome: DeliveryOutcome
+
+
+class CallDeliverer:
+    """One process's share of the delivering."""
+
+    def __init__(self, service: Service, sender: HookSender, *, size: int) -> None:
+        self._service = service
+        self._sender = sender
+        self._crew: Crew[ClaimedDelivery, Sent] = Crew(
+            name="deliver", size=size, work=self._send, record=self._record
+        )
+        #: Destinations that had more waiting than they took: their next go as places free up.
+        self._crowded: set[uuid.UUID] = set()
+
+    def deliver(self, ids: Sequence[uuid.UUID], *, wait_for_place: float = _WAIT_FOR_PLACE) -> None:
+        """Starts as many of these as are due and fit their destination's limits."""
+        waiting = list(ids)
+        while waiting:
+            places = self._crew.reserve(len(waiting), timeout=wait_for_place)
+            if not places:
+                return
+            chunk, waiting = waiting[:places], waiting[places:]
+            claims: list[ClaimedDelivery] = []
+            try:
+                claims, crowded = claim_within_limits(self._service, chunk)
+                self._crowded |= crowded
+            except redis.RedisError as error:
+                log.warning("limiter.unreachable", error=type(error).__name__)
+                return
+            finally:
+                self._crew.cancel(places - len(claims))
+            self._crew.start(claims)
+
+    def close(self, timeout: float) -> bool:
+        """Finishes what is under way. Whether that was done in `timeout` seconds."""
+        return self._crew.close(timeout)
+
+    def _send(self, claim: ClaimedDelivery) -> Sent:
+        started_at = self._service.clock()
+        began = time.monotonic()
+        try:
+            post = prepare(claim, sealer=self._service.sealer, now=started_at)
+        except MappingError as error:
+            outcome: DeliveryOutcome = Dead(f"the destination's mapping failed: {error}")
+        except SealError as error:
+            outcome = Blocked(str(error), _SEAL_WAIT)
+        else:
+            exchange = self._sender.post(post)
+            answer = exchange if isinstance(exchange, Answer) else None
+            asked = parse_retry_after(
+                answer.retry_after if answer else None, now=self._service.clock()
+            )
+            return Sent(
+                claim=claim,
+                started_at=started_at,
+                elapsed=exchange.elapsed,
+                status_code=answer.status if answer else None,
+                response_excerpt=excerpt(answer.body) if answer else None,
+                outcome=classify_delivery(exchange, retry_after=asked),
+            )
+        return Sent(
+            claim=claim,
+            started_at=started_at,
+            elapsed=timedelta(seconds=time.monotonic() - began),
+            status_code=None,
+            response_excerpt=None,
+            outcome=outcome,
+        )
+
+    def _record(self, results: list[Sent]) -> None:
+        write_all(results, write=self._write, spoil=_spoiled)
+        self._go_on_with({result.claim.destination_id for result in results})
+
+    def _write(self, results: list[Sent]) -> None:
+        now = self._service.clock()
+        records = [_to_record(result, now=now, rng=self._service.rng) for result in results]
+
+        def work(session: Session) -> None:
+            deliveries_db.record_deliveries(session, records, now=now)
+            _note_destinations(session, results, now=now)
+
+        self._service.database.run(work)
+        for result, record in zip(results, records, strict=True):
+            _log(result, record.step)
+
+    def _go_on_with(self, destination_ids: set[uuid.UUID]) -> None:
+        """Crowded destinations get their next deliveries now, not at the next sweep."""
+        crowded = destination_ids & self._crowded
+        if not crowded:
+            return
+        self._crowded -= crowded
+        with self._service.database.transaction() as session:
+            ids = deliveries_db.due_deliveries(
+                session,
+                now=self._service.clock(),
+                count=self._crew.size,
+                destination_ids=sorted(crowded),
+            )
+        self._service.doorbell.ring_deliver(ids)
+
+
+# ---- claim -------------------------------------------------------------------
+
+
+def claim_within_limits(
+    service: Service, ids: Sequence[uuid.UUID]
+) -> tuple[list[ClaimedDelivery], set[uuid.UUID]]:
+    """The deliveries that may go now, leased; and the destinations that have more waiting."""
+    now = service.clock()
+    with service.database.transaction() as session:
+        waiting = deliveries_db.waiting_deliveries(session, ids, now=now)
+        chosen: list[uuid.UUID] = []
+        crowded: set[uuid.UUID] = set()
+        for capacity in deliveries_db.lock_capacities(session, list(waiting)):
+            its = waiting[capacity.destination_id]
+            free = min(capacity.free, len(its))
+            if capacity.rate_limit_per_second is not None and free:
+                free = _take_permits(
+                    service, capacity.destination_id, capacity.rate_limit_per_second, free
+                )
+            if free < len(its):
+                crowded.add(capacity.destination_id)
+            chosen.extend(its[:free])
+        if not chosen:
+            return [], crowded
+        return deliveries_db.claim_deliveries(
+            session, sorted(chosen), now=now, lease=LEASE
+        ), crowded
+
+
+def _take_permits(
+    service: Service, destination_id: uuid.UUID, limit_per_second: int, wanted: int
+) -> int:
+    lane = Lane(f"destination:{destination_id}", limit_per_second, _SECOND)
+    return service.limiter.take([Wish(lane, fresh=wanted, paced=0)])[0].fresh
+
+
+# ---- record ------------------------------------------------------------------
+
+
+def _spoiled(result: Sent, why: str) -> Sent:
+    # What was answered is known; only its excerpt can be what PostgreSQL does not take.
+    log.error("delivery.excerpt_dropped", delivery_id=str(result.claim.id), why=why)
+    return replace(result, response_excerpt=None)
+
+
+def _to_record(result: Sent, *, now: datetime, rng: random.Random) -> deliveries_db.SendRecord:
+    claim = result.claim
+    standing = DeliveryStanding(attempts=claim.attempts, due_at=claim.due_at)
+    step = plan_delivery(result.outcome, standing, now=now, rng=rng)
+    return deliveries_db.SendRecord(
+        claim=claim,
+        step=step,
+        attempt=AttemptRow(
+            call_row_id=claim.call_row_id,
+            delivery_id=claim.id,
+            number=claim.attempts + 1,
+            started_at=result.started_at,
+            duration_ms=int(result.elapsed / timedelta(milliseconds=1)),
+            outcome=attempt_outcome(result.outcome, is_dead=step.state is DeliveryState.DEAD),
+            status_code=result.status_code,
+            reason=step.error,
+            response_excerpt=result.response_excerpt,
+            next_due_at=step.due_at if step.state is DeliveryState.QUEUED else None,
+        ),
+    )
+
+
+def _note_destinations(session: Session, results: list[Sent], *, now: datetime) -> None:
+    """Health: since when it fails; disabled when it is gone or has failed for five days."""
+    last: dict[uuid.UUID, Sent] = {}
+    for result in results:
+        if isinstance(result.outcome, Succeeded | Retry) or _is_gone(result):
+            last[result.claim.destination_id] = result
+    working = [
+        id_
+        for id_, result in last.items()
+        if isinstance(result.outcome, Succeeded) and result.claim.failing_since is not None
+    ]
+    failing = [id_ for id_, result in last.items() if isinstance(result.outcome, Retry)]
+    if working:
+        destinations_db.mark_working(session, working)
+    newly_failing = [id_ for id_ in failing if last[id_].claim.failing_since is None]
+    if newly_failing:
+        destinations_db.mark_failing(session, newly_failing, now=now)
+    for id_ in sorted(last):
+        reason = _reason_to_disable(last[id_], now=now)
+        if reason is not None:
+            _disable(session, last[id_].claim, reason, now=now)
+
+
+def _is_gone(result: Sent) -> bool:
+    return isinstance(result.outcome, Dead) and result.outcome.destination_is_gone
+
+
+def _reason_to_disable(result: Sent, *, now: datetime) -> str | None:
+    since = result.claim.failing_since
+    if _is_gone(result):
+        return "The hook answered 410 (gone): it wants no more deliveries"
+    if isinstance(result.outcome, Retry) and since is not None and now - since >= MAX_FAILING:
+        return (
+            f"Every delivery has failed since {since:%Y-%m-%d %H:%M} UTC: {result.outcome.reason}"
+        )
+    return None
+
+
+def _disable(session: Session, claim: ClaimedDelivery, reason: str, *, now: datetime) -> None:
+    if destinations_db.disable_destination(session, claim.destination_id, reason=reason, now=now):
+        deliveries_db.hold_deliveries(session, claim.destination_id)
+        log.warning(
+            "destination.disabled",
+            destination_id=str(claim.destination_id),
+            destination=claim.destination_name,
+            reason=reason,
+        )
+
+
+def _log(result: Sent, step: DeliveryStep) -> None:
+    claim = result.claim
+    write = log.warning if isinstance(result.outcome, Dead) else log.info
+    write(
+        "delivery.attempted",
+        delivery_id=str(claim.id),
+        destination_id=str(claim.destination_id),
+        destination=claim.destination_name,
+        call_id=claim.call_id,
+        workspace_id=claim.workspace_id,
+        attempt=claim.attempts + 1,
+        outcome=attempt_outcome(result.outcome, is_dead=step.state is DeliveryState.DEAD).value,
+        status_code=result.status_code,
+        reason=step.error,
+        duration_ms=int(result.elapsed / timedelta(milliseconds=1)),
+        next_due_at=step.due_at.isoformat() if step.state is DeliveryState.QUEUED else None,
+    )

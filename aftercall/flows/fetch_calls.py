@@ -1,0 +1,209 @@
+"""Fetches calls: claim with permits, ask Twenty2, save the call with its deliveries.
+
+Claim and record are short transactions; the request runs between them, with
+none open. Whatever ends in between (a worker, a store) leaves a lease that
+runs out.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import redis
+import structlog
+from sqlalchemy.orm import Session
+
+from aftercall.batching import Crew
+from aftercall.db.attempts import AttemptRow, excerpt
+from aftercall.db.calls import FetchRecord, record_fetches
+from aftercall.db.deliveries import NewDelivery, insert_deliveries
+from aftercall.domain.exchange import Answer
+from aftercall.domain.outcomes import (
+    Blocked,
+    Dead,
+    FetchOutcome,
+    Retry,
+    Succeeded,
+    classify_fetch,
+)
+from aftercall.domain.plans import CallStanding, CallStep, plan_call
+from aftercall.domain.states import CallState, DeliveryState
+from aftercall.flows.claim_calls import FetchJob, claim_with_permits
+from aftercall.flows.recording import attempt_outcome, write_all
+from aftercall.flows.save_calls import Saving, new_deliveries, prepare_save
+from aftercall.flows.service import Service
+from aftercall.flows.workspace_health import Sign, note_signs
+from aftercall.rate_limit import Lane
+from aftercall.twentytwo.answers import read_answer
+from aftercall.twentytwo.client import Twenty2
+
+log = structlog.get_logger(__name__)
+
+#: How long a task waits for a place, while every place has a straggler in it.
+_WAIT_FOR_PLACE = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """One finished request."""
+
+    job: FetchJob
+    started_at: datetime
+    elapsed: timedelta
+    status_code: int | None
+    response_excerpt: str | None
+    outcome: FetchOutcome
+    #: What is to be saved, when it succeeded.
+    saving: Saving | None
+
+
+class CallFetcher:
+    """One process's share of the fetching."""
+
+    def __init__(self, service: Service, twentytwo: Twenty2, *, size: int) -> None:
+        self._service = service
+        self._twentytwo = twentytwo
+        self._crew: Crew[FetchJob, Fetched] = Crew(
+            name="fetch", size=size, work=self._ask, record=self._record
+        )
+
+    def fetch(self, row_ids: Sequence[int]) -> None:
+        """Starts as many of these as are due and have a permit; the rest stays where it is."""
+        waiting = list(row_ids)
+        while waiting:
+            places = self._crew.reserve(len(waiting), timeout=_WAIT_FOR_PLACE)
+            if not places:
+                return
+            chunk, waiting = waiting[:places], waiting[places:]
+            jobs: list[FetchJob] = []
+            try:
+                jobs = claim_with_permits(self._service, chunk)
+            except redis.RedisError as error:
+                log.warning("limiter.unreachable", error=type(error).__name__)
+                return
+            finally:
+                self._crew.cancel(places - len(jobs))
+            self._crew.start(jobs)
+
+    def close(self, timeout: float) -> bool:
+        """Finishes what is under way. Whether that was done in `timeout` seconds."""
+        return self._crew.close(timeout)
+
+    def _ask(self, job: FetchJob) -> Fetched:
+        claim = job.claim
+        started_at = self._service.clock()
+        exchange = self._twentytwo.call_detail(
+            claim.call_id, workspace_id=claim.workspace_id, credentials=job.credentials
+        )
+        reading, detail = read_answer(exchange, now=self._service.clock())
+        outcome = classify_fetch(reading)
+        saving = None
+        if isinstance(outcome, Succeeded) and detail is not None:
+            try:
+                saving = prepare_save(claim, detail)
+            except (RecursionError, ValueError):
+                outcome = Retry("Twenty2's answer cannot be stored: it is nested too deeply")
+        if isinstance(outcome, Blocked):
+            self._block_now(job.lane, outcome)
+        answer = exchange if isinstance(exchange, Answer) else None
+        return Fetched(
+            job=job,
+            started_at=started_at,
+            elapsed=exchange.elapsed,
+            status_code=answer.status if answer else None,
+            response_excerpt=excerpt(answer.body) if answer and saving is None else None,
+            outcome=outcome,
+            saving=saving,
+        )
+
+    def _block_now(self, lane: Lane, blocked: Blocked) -> None:
+        # At once, for every process; the database learns it with the batch.
+        try:
+            self._service.limiter.block(lane.name, blocked.wait)
+        except redis.RedisError as error:
+            log.warning("limiter.unreachable", error=type(error).__name__)
+
+    def _record(self, results: list[Fetched]) -> None:
+        write_all(results, write=self._write, spoil=_spoiled)
+
+    def _write(self, results: list[Fetched]) -> None:
+        now = self._service.clock()
+        records = [_to_record(result, now=now, rng=self._service.rng) for result in results]
+
+        def work(session: Session) -> list[NewDelivery]:
+            ours = record_fetches(session, records, now=now)
+            note_signs(session, [_sign(result) for result in results], now=now)
+            savings = [result.saving for result in results if result.saving is not None]
+            new = new_deliveries(
+                session, [saving for saving in savings if saving.claim.row_id in ours]
+            )
+            insert_deliveries(session, new, now=now)
+            return new
+
+        new = self._service.database.run(work)
+        self._service.doorbell.ring_deliver(
+            [delivery.id for delivery in new if delivery.state is DeliveryState.QUEUED]
+        )
+        for result, record in zip(results, records, strict=True):
+            _log(result, record.step)
+
+
+def _spoiled(result: Fetched, why: str) -> Fetched:
+    return replace(
+        result,
+        outcome=Retry(f"Twenty2's answer could not be saved ({why})"),
+        saving=None,
+        response_excerpt=None,
+    )
+
+
+def _to_record(result: Fetched, *, now: datetime, rng: random.Random) -> FetchRecord:
+    claim = result.job.claim
+    standing = CallStanding(
+        attempts=claim.attempts,
+        priority=claim.priority,
+        due_at=claim.due_at,
+        not_ready_since=claim.not_ready_since,
+    )
+    step = plan_call(result.outcome, standing, now=now, rng=rng)
+    return FetchRecord(
+        claim=claim,
+        step=step,
+        saved=result.saving.saved if result.saving else None,
+        attempt=AttemptRow(
+            call_row_id=claim.row_id,
+            delivery_id=None,
+            number=claim.attempts + 1,
+            started_at=result.started_at,
+            duration_ms=int(result.elapsed / timedelta(milliseconds=1)),
+            outcome=attempt_outcome(result.outcome, is_dead=step.state is CallState.DEAD),
+            status_code=result.status_code,
+            reason=step.error,
+            response_excerpt=result.response_excerpt,
+            next_due_at=step.due_at if step.state is CallState.QUEUED else None,
+        ),
+    )
+
+
+def _sign(result: Fetched) -> Sign:
+    claim = result.job.claim
+    return Sign(claim.workspace_id, claim.is_probe, result.status_code, result.outcome)
+
+
+def _log(result: Fetched, step: CallStep) -> None:
+    claim = result.job.claim
+    outcome = attempt_outcome(result.outcome, is_dead=step.state is CallState.DEAD)
+    write = log.info if not isinstance(result.outcome, Dead) else log.warning
+    write(
+        "fetch.attempted",
+        call_id=claim.call_id,
+        workspace_id=claim.workspace_id,
+        row_id=claim.row_id,
+        attempt=claim.attempts + 1,
+        outcome=outcome.value,
+        status_code=result.status_code,
+        reason=step.error,
+        duration_ms=int(result.elapsed / timedelta(milliseconds=1)),
+        next_due_at=step.due_at.isoformat() if step.state is CallState.QUEUED else None,
+    )

@@ -1,0 +1,69 @@
+"""Finds what nobody is working on: due rows, expired leases, rows whose message was lost.
+
+Any number may run at once. It rings for rows, it does not work on them, and no
+more than the rate limit would let go now: a backlog of a hundred thousand calls
+is not touched before its turn.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+
+import redis
+import structlog
+
+from aftercall.db import calls as calls_db
+from aftercall.db import deliveries as deliveries_db
+from aftercall.db.workspaces import access_to
+from aftercall.domain.states import Priority
+from aftercall.flows.claim_calls import lane_of
+from aftercall.flows.service import Service
+from aftercall.queue import QueueName
+from aftercall.rate_limit import Wish
+
+log = structlog.get_logger(__name__)
+
+#: More than two cores fetch in a second; less than a message queue minds.
+MAX_OFFER = 5_000
+#: While so many messages wait, the workers have enough to do.
+ENOUGH_WAITING = 10
+
+
+def sweep(service: Service, *, waiting_messages: Callable[[QueueName], int]) -> None:
+    """One round. `waiting_messages`: how many of a queue no worker has taken yet."""
+    now = service.clock()
+    with service.database.transaction() as session:
+        lapsed_calls = calls_db.release_lapsed_calls(session, now=now)
+        lapsed_deliveries = deliveries_db.release_lapsed_deliveries(session, now=now)
+        deliveries_db.hold_strays(session)
+    if lapsed_calls or lapsed_deliveries:
+        log.warning("leases.lapsed", calls=lapsed_calls, deliveries=lapsed_deliveries)
+    try:
+        if waiting_messages(QueueName.BACKLOG) < ENOUGH_WAITING:
+            _offer_deliveries(service, now=now)
+            _offer_calls(service, now=now)
+    except redis.RedisError as error:
+        log.warning("limiter.unreachable", error=type(error).__name__)
+
+
+def _offer_calls(service: Service, *, now: datetime) -> None:
+    own = service.own_workspace
+    with service.database.transaction() as session:
+        workspace_ids = calls_db.workspaces_with_due_calls(session, now=now, own_workspace=own)
+        access = access_to(session, workspace_ids)
+    lanes = [lane_of(service, access[id_]) for id_ in workspace_ids]
+    fresh = service.limiter.look([Wish(lane, fresh=MAX_OFFER, paced=0) for lane in lanes])
+    paced = service.limiter.look([Wish(lane, fresh=0, paced=MAX_OFFER) for lane in lanes])
+    for workspace_id, free, on_time in zip(workspace_ids, fresh, paced, strict=True):
+        total = min(free.fresh, 1 if access[workspace_id].on_probation else MAX_OFFER)
+        if total:
+            with service.database.transaction() as session:
+                due = calls_db.due_calls(session, workspace_id, count=total, now=now)
+            ids = [call.row_id for call in due if call.priority == Priority.FRESH]
+            others = [call.row_id for call in due if call.priority != Priority.FRESH]
+            service.doorbell.ring_fetch(ids + others[: on_time.paced], queue=QueueName.BACKLOG)
+
+
+def _offer_deliveries(service: Service, *, now: datetime) -> None:
+    with service.database.transaction() as session:
+        ids = deliveries_db.due_deliveries(session, now=now, count=MAX_OFFER)
+    service.doorbell.ring_deliver(ids, queue=QueueName.BACKLOG)

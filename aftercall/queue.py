@@ -1,0 +1,127 @@
+"""The doorbell: Celery's configuration, the names of the tasks, and how they are rung.
+
+The only place that names a task. A message carries row ids and nothing else;
+losing one costs a second, never a call: the sweep finds every row that is due.
+"""
+
+import time
+import uuid
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any
+
+import structlog
+from celery import Celery
+from celery.beat import Scheduler
+from kombu.exceptions import KombuError
+
+log = structlog.get_logger(__name__)
+
+#: Ids a message, so that one message is about a tenth of a second of work.
+IDS_PER_MESSAGE = 100
+SWEEP_EVERY = 1.0
+#: While Redis is away, ringing is tried again only after so many seconds.
+_QUIET_AFTER_FAILURE = 2.0
+
+
+class TaskName(StrEnum):
+    FETCH_CALLS = "aftercall.fetch_calls"
+    DELIVER_CALLS = "aftercall.deliver_calls"
+    SWEEP = "aftercall.sweep"
+
+
+class QueueName(StrEnum):
+    """In the order in which a free worker looks at them."""
+
+    SWEEP = "aftercall-sweep"
+    DELIVER = "aftercall-deliver"
+    FETCH = "aftercall-fetch"
+    #: What the sweep found due: behind what has just come in.
+    BACKLOG = "aftercall-backlog"
+
+
+def celery_settings(redis_url: str) -> dict[str, Any]:
+    """Celery's configuration, for those who ring as for those who work."""
+    return {
+        "broker_url": broker_url(redis_url),
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_transport_options": {
+            # Nothing of ours runs for longer; a message that comes twice finds its rows taken.
+            "visibility_timeout": 300,
+            "socket_timeout": 30,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+            "health_check_interval": 20,
+            "retry_on_timeout": True,
+            "queue_order_strategy": "priority",
+        },
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "task_ignore_result": True,
+        "task_store_errors_even_if_ignored": False,
+        "task_default_queue": QueueName.BACKLOG.value,
+        "task_queues": None,
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": False,
+        "worker_prefetch_multiplier": 1,
+        "task_time_limit": 120,
+        "task_soft_time_limit": 90,
+        "task_publish_retry": False,
+        "worker_soft_shutdown_timeout": 25.0,
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+        "worker_send_task_events": False,
+        "worker_max_tasks_per_child": None,
+        "beat_scheduler": Scheduler,
+        "beat_max_loop_interval": SWEEP_EVERY,
+        "enable_utc": True,
+        "timezone": "UTC",
+    }
+
+
+def broker_url(redis_url: str) -> str:
+    """Redis's URL as kombu spells it."""
+    if redis_url.startswith("unix://"):
+        return "redis+socket://" + redis_url.removeprefix("unix://")
+    return redis_url
+
+
+class Doorbell:
+    """Rings for rows. Never raises because Redis is away: the sweep will find the rows."""
+
+    def __init__(self, celery: Celery) -> None:
+        self._celery = celery
+        self._quiet_until = 0.0
+
+    def ring_fetch(self, row_ids: Sequence[int], *, queue: QueueName = QueueName.FETCH) -> None:
+        """Calls of these rows are due."""
+        self._ring(TaskName.FETCH_CALLS, list(row_ids), queue)
+
+    def ring_deliver(
+        self, ids: Sequence[uuid.UUID], *, queue: QueueName = QueueName.DELIVER
+    ) -> None:
+        """Deliveries of these ids are due."""
+        self._ring(TaskName.DELIVER_CALLS, [str(id_) for id_ in ids], queue)
+
+    def workers(self, *, timeout: float) -> list[str]:
+        """The names of the workers that answer within so many seconds."""
+        answers = self._celery.control.ping(timeout=timeout) or []
+        return sorted(name for answer in answers for name in answer)
+
+    def _ring(self, task: TaskName, ids: list[Any], queue: QueueName) -> None:
+        if not ids or time.monotonic() < self._quiet_until:
+            return
+        try:
+            with self._celery.producer_or_acquire() as producer:
+                for start in range(0, len(ids), IDS_PER_MESSAGE):
+                    self._celery.send_task(
+                        task.value,
+                        args=[ids[start : start + IDS_PER_MESSAGE]],
+                        queue=queue.value,
+                        producer=producer,
+                    )
+        except (KombuError, OSError) as error:
+            # kombu's OperationalError among them: whatever the transport raises, it wraps.
+            self._quiet_until = time.monotonic() + _QUIET_AFTER_FAILURE
+            log.warning("queue.unreachable", error=type(error).__name__, task=task.value)

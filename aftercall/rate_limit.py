@@ -1,0 +1,181 @@
+"""One rate limit for every process on every machine: Redis's clock, one atomic script.
+
+A lane is what a limit applies to: a workspace at Twenty2, a destination. Two
+rules hold together (docs/decisions/0006):
+
+- An exact sliding window: never more than `limit` permits in any `window`.
+  Fresh work may use what is free at once.
+- A pace (GCRA): everything else leaves evenly spaced, so that a backlog leaves
+  a free place every moment for the fresh call that comes next.
+
+A permit is taken just before the request that it is for. Nobody sleeps here:
+who gets no permit leaves the row where it is.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import cast
+
+import redis
+
+_KEY = "aftercall:limit:"
+
+# KEYS: window (zset: member "count:nonce", score = microseconds), state (hash: the window's
+#       sum, and the pace's theoretical arrival time), block, crowded
+# ARGV: limit, window µs, fresh wanted, paced wanted, take (1) or only look (0), nonce
+# The pace lags at most LAG behind, so that a late sweep loses no permits.
+_SCRIPT = """
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local limit, window = tonumber(ARGV[1]), tonumber(ARGV[2])
+local fresh, paced = tonumber(ARGV[3]), tonumber(ARGV[4])
+local blocked = redis.call('PTTL', KEYS[3])
+if blocked > 0 then return {0, 0, 1} end
+local crowded = redis.call('EXISTS', KEYS[4])
+local used = 0
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  used = tonumber(redis.call('HGET', KEYS[2], 'used') or '0')
+end
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - window)) do
+  used = used - tonumber(string.match(member, '^%d+'))
+end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - window)
+redis.call('HSET', KEYS[2], 'used', used)
+local free = math.max(limit - used, 0)
+local interval = window / limit
+local lag = math.max(interval, math.min(window / 20, 3000000))
+local tat = tonumber(redis.call('HGET', KEYS[2], 'tat') or '0')
+tat = math.max(tat, now - lag)
+local on_time = math.max(math.floor((now - tat) / interval + 0.000001), 0)
+local take_fresh = math.min(fresh, free)
+local take_paced = math.min(paced, free - take_fresh, math.max(on_time - take_fresh, 0))
+if ARGV[5] == '1' then
+  local taken = take_fresh + take_paced
+  if taken > 0 then
+    redis.call('ZADD', KEYS[1], now, string.format('%d:%s', taken, ARGV[6]))
+    redis.call('PEXPIRE', KEYS[1], math.ceil(window / 1000) + 1000)
+    redis.call('HSET', KEYS[2], 'used', used + taken, 'tat',
+               string.format('%.0f', tat + taken * interval))
+    redis.call('PEXPIRE', KEYS[2], math.ceil(window / 1000) + 10000)
+  end
+  if taken < fresh + paced then redis.call('SET', KEYS[4], '1', 'PX', 5000) end
+end
+return {take_fresh, take_paced, crowded}
+"""
+
+# KEYS: window, state. ARGV: nonce of the permits, how many to give back.
+_GIVE_BACK = """
+for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+  local count, nonce = string.match(member, '^(%d+):(.*)$')
+  if nonce == ARGV[1] then
+    local score = redis.call('ZSCORE', KEYS[1], member)
+    redis.call('ZREM', KEYS[1], member)
+    redis.call('HINCRBY', KEYS[2], 'used', -tonumber(ARGV[2]))
+    local left = tonumber(count) - tonumber(ARGV[2])
+    if left > 0 then
+      redis.call('ZADD', KEYS[1], score, string.format('%d:%s', left, nonce))
+    end
+    return 1
+  end
+end
+return 0
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """What a limit applies to: `limit` permits in any `window`."""
+
+    name: str
+    limit: int
+    window: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How many permits somebody would like of a lane."""
+
+    lane: Lane
+    #: At once, as far as the window has room.
+    fresh: int
+    #: Evenly spaced.
+    paced: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """How many permits there are."""
+
+    fresh: int
+    paced: int
+    #: More was wanted than there was, within the last seconds: others wait in line.
+    is_crowded: bool
+    nonce: str
+
+    @property
+    def total(self) -> int:
+        return self.fresh + self.paced
+
+
+class RateLimiter:
+    """Permits, from Redis. Raises redis.RedisError when Redis does not answer."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        self._client = client
+        self._script = client.register_script(_SCRIPT)
+        self._give_back = client.register_script(_GIVE_BACK)
+
+    def take(self, wishes: Sequence[Wish]) -> list[Grant]:
+        """At most what was wished, for each lane, in one round trip."""
+        return self._ask(wishes, take=True)
+
+    def look(self, wishes: Sequence[Wish]) -> list[Grant]:
+        """What `take` would grant now."""
+        return self._ask(wishes, take=False)
+
+    def give_back(self, lane: Lane, grant: Grant, count: int) -> None:
+        """Permits that were not used: the rows had gone to somebody else."""
+        if count > 0:
+            self._give_back(keys=_keys(lane)[:2], args=[grant.nonce, count])
+
+    def block(self, lane_name: str, wait: timedelta) -> None:
+        """No permits for this lane for so long."""
+        self._client.set(f"{_KEY}{{{lane_name}}}:block", "1", px=max(_milliseconds(wait), 1))
+
+    def unblock(self, lane_name: str) -> None:
+        self._client.delete(f"{_KEY}{{{lane_name}}}:block")
+
+    def _ask(self, wishes: Sequence[Wish], *, take: bool) -> list[Grant]:
+        if not wishes:
+            return []
+        nonces = [secrets.token_hex(6) for _ in wishes]
+        with self._client.pipeline(transaction=False) as pipeline:
+            for wish, nonce in zip(wishes, nonces, strict=True):
+                self._script(
+                    keys=_keys(wish.lane),
+                    args=[
+                        wish.lane.limit,
+                        _milliseconds(wish.lane.window) * 1000,
+                        wish.fresh,
+                        wish.paced,
+                        int(take),
+                        nonce,
+                    ],
+                    client=pipeline,
+                )
+            answers = cast(list[list[int]], pipeline.execute())
+        return [
+            Grant(fresh=fresh, paced=paced, is_crowded=bool(crowded) or fresh < wish.fresh, nonce=n)
+            for wish, n, (fresh, paced, crowded) in zip(wishes, nonces, answers, strict=True)
+        ]
+
+
+def _keys(lane: Lane) -> list[str]:
+    base = f"{_KEY}{{{lane.name}}}"
+    return [base, f"{base}:state", f"{base}:block", f"{base}:crowded"]
+
+
+def _milliseconds(duration: timedelta) -> int:
+    return int(duration / timedelta(milliseconds=1))

@@ -1,0 +1,82 @@
+"""Every setting, once: from the environment or `.env`. The list for people is `.env.example`.
+
+Only entry points read settings (`api.app`, `worker.app`, `aftercall.cli`,
+`alembic/env.py`); everything below them is handed what it needs.
+"""
+
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class SettingsError(Exception):
+    """A setting is missing or malformed. The message names it and says what to do."""
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _networks(value: object) -> object:
+    parts = _split(value)
+    return tuple(ip_network(str(part)) for part in parts) if isinstance(parts, tuple) else parts
+
+
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)]
+
+
+class Settings(BaseSettings):
+    """Frozen; secrets are `SecretStr`, so no repr or log shows them."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
+    )
+
+    database_url: SecretStr | None = Field(None, alias="AFTERCALL_DATABASE_URL")
+    redis_url: SecretStr | None = Field(None, alias="AFTERCALL_REDIS_URL")
+    data_dir: Path = Field(Path(".aftercall"), alias="AFTERCALL_DATA_DIR")
+
+    #: Several, comma-separated: the first encrypts, all decrypt.
+    secret_key: SecretStr | None = Field(None, alias="AFTERCALL_SECRET_KEY")
+    admin_token: SecretStr | None = Field(None, alias="AFTERCALL_ADMIN_TOKEN")
+    webhook_token: SecretStr | None = Field(None, alias="AFTERCALL_WEBHOOK_TOKEN")
+    webhook_hmac_secret: SecretStr | None = Field(None, alias="AFTERCALL_WEBHOOK_HMAC_SECRET")
+    allowed_private_networks: Networks = Field((), alias="AFTERCALL_ALLOWED_PRIVATE_NETWORKS")
+
+    twentytwo_base_url: str = Field(
+        "https://api.twentytwo.in/api", alias="TWENTYTWO_BASE_URL", pattern=r"^https?://[^/?#]+"
+    )
+    twentytwo_workspace_id: str | None = Field(None, alias="TWENTYTWO_WORKSPACE_ID", max_length=128)
+    twentytwo_api_key: SecretStr | None = Field(None, alias="TWENTYTWO_API_KEY")
+    twentytwo_api_secret: SecretStr | None = Field(None, alias="TWENTYTWO_API_SECRET")
+    #: Requests a minute and workspace.
+    twentytwo_rate_limit: int = Field(60, alias="TWENTYTWO_RATE_LIMIT", ge=1, le=10_000_000)
+
+    def require(self, name: str) -> str:
+        """The secret setting of this field name; SettingsError when it is unset."""
+        value = getattr(self, name)
+        if value is None:
+            variable = type(self).model_fields[name].alias
+            raise SettingsError(
+                f"{variable} is not set. Set it in the environment or in .env; "
+                "`aftercall up` makes one by itself"
+            )
+        return str(value.get_secret_value())
+
+
+def load_settings() -> Settings:
+    """The settings of this process; SettingsError, in one line, when one is malformed."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        # Never the value: it may be a secret.
+        wrong = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+            for problem in error.errors(include_input=False, include_url=False)
+        )
+        raise SettingsError(f"A setting is malformed. {wrong}") from None

@@ -1,0 +1,231 @@
+"""Reads the answer of `GET /call/detail`, in both spellings and both error envelopes.
+
+Lenient: one odd value never costs the call; what cannot be read becomes None
+and stays in `raw`. Follows `get-call-detail` and the older pages that
+contradict it (docs/twentytwo.md).
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WrapValidator,
+    model_validator,
+)
+
+from aftercall.domain.exchange import Exchange, NoAnswer
+from aftercall.domain.outcomes import Found, Reading, Refused, Unreadable
+from aftercall.domain.schedules import parse_retry_after
+from aftercall.domain.work import CallDetail, Media, Parameters
+
+#: For the codes of the first envelope, when it brings no number.
+_STATUS_OF_CODE = {
+    "UNAUTHORIZED": 401,
+    "FORBIDDEN": 403,
+    "CALL_NOT_FOUND": 404,
+    "RATE_LIMIT_EXCEEDED": 429,
+    "INVALID_ASSISTANT": 422,
+    "INVALID_NUMBER": 422,
+    "INTERNAL_ERROR": 500,
+}
+_MAX_INT = 2**31 - 1
+_COST = re.compile(r"(?:([A-Z]{3})\s*)?(-?\d{1,12}(?:\.\d{1,6})?)\s*([A-Z]{3})?")
+
+
+def read_answer(exchange: Exchange, *, now: datetime) -> tuple[Reading, CallDetail | None]:
+    """What Twenty2 said; the detail goes with `Found` only."""
+    if isinstance(exchange, NoAnswer):
+        return exchange, None
+    retry_after = parse_retry_after(exchange.retry_after, now=now)
+    if exchange.body_was_cut:
+        parsed: Any = Unreadable("it is longer than 5 MiB")
+    else:
+        parsed = parse_json(exchange.body)
+    body = parsed if isinstance(parsed, dict) else {}
+    if not 200 <= exchange.status < 300:
+        message = _error_in(body)[1]
+        return Refused(exchange.status, message, retry_after), None
+    if isinstance(parsed, Unreadable):
+        return parsed, None
+    if body.get("success") is False:
+        status, message = _error_in(body)
+        if status is None:
+            return Unreadable(f"success is false, without an error {message}".strip()), None
+        return Refused(status, message, retry_after), None
+    if not isinstance(body.get("call"), dict):
+        return Unreadable("there is no call in it"), None
+    detail = _read_call(body)
+    return Found(detail.status, has_ended=detail.ended_at is not None), detail
+
+
+def parse_json(body: bytes) -> Any:
+    """The JSON value, fit to be stored; Unreadable when it is none."""
+    try:
+        value = json.loads(body, parse_constant=lambda _: None, parse_float=_finite)
+        # PostgreSQL's jsonb takes neither NUL nor half a surrogate pair. Both come escaped.
+        if b"\\u0000" in body or b"\\ud" in body.lower():
+            value = _storable(value)
+    except RecursionError:
+        return Unreadable("the JSON is nested too deeply")
+    except ValueError:
+        return Unreadable("it is not JSON" if body else "it is empty")
+    return value
+
+
+def _finite(text: str) -> float | str:
+    number = float(text)
+    return number if math.isfinite(number) else text
+
+
+def _storable(value: Any) -> Any:
+    match value:
+        case str():
+            return (
+                value.replace("\x00", "\ufffd")
+                .encode("utf-16", "surrogatepass")
+                .decode("utf-16", "replace")
+            )
+        case list():
+            return [_storable(item) for item in value]
+        case dict():
+            return {_storable(key): _storable(item) for key, item in value.items()}
+        case _:
+            return value
+
+
+def _error_in(body: Parameters) -> tuple[int | None, str]:
+    """The status and the message of either envelope."""
+    error = body.get("error")
+    if not isinstance(error, dict):
+        error = {"message": error} if isinstance(error, str) else {}
+    code = error.get("code") or body.get("code")
+    status = None
+    for candidate in (error.get("status"), body.get("statusCode"), _STATUS_OF_CODE.get(str(code))):
+        if isinstance(candidate, int) and 400 <= candidate < 600:
+            status = candidate
+            break
+    message = error.get("message") or body.get("message") or ""
+    parts = [str(part) for part in (code, message, body.get("validationErrors")) if part]
+    return status, ": ".join(parts)[:500]
+
+
+# ---- the call ----------------------------------------------------------------
+
+
+def _or_none(value: Any, validate: Callable[[Any], Any]) -> Any:
+    try:
+        return validate(value)
+    except ValidationError:
+        return None
+
+
+def _in_utc(value: datetime | None) -> datetime | None:
+    if value is None:
+        return None
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+_lenient = WrapValidator(_or_none)
+Word = Annotated[str | None, Field(None, max_length=500), _lenient]
+Count = Annotated[int | None, Field(None, ge=0, le=_MAX_INT), _lenient]
+Moment = Annotated[datetime | None, Field(None), _lenient]
+Object = Annotated[dict[str, Any] | None, Field(None), _lenient]
+
+
+def _named(*names: str) -> Any:
+    return Field(None, validation_alias=AliasChoices(*names))
+
+
+class _Lenient(BaseModel):
+    model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, value: Any) -> Any:
+        # So that a null under one spelling does not hide a value under the other.
+        if not isinstance(value, dict):
+            return value
+        return {key: item for key, item in value.items() if item is not None}
+
+
+class _Media(_Lenient):
+    url: Annotated[str | None, Field(None, max_length=8_000), _lenient]
+    expires_at: Moment
+
+
+MediaOrNone = Annotated[_Media | None, Field(None), _lenient]
+
+
+class _Call(_Lenient):
+    call_id: Word
+    agent_id: Word = _named("agent_id", "assistant_id")
+    status: Word
+    direction: Word
+    callee_phone: Word = _named("callee_phone", "to_number")
+    caller_phone: Word = _named("caller_phone", "from_number")
+    duration_seconds: Count
+    billed_duration_seconds: Count
+    cost: Word
+    call_cost_inr: Word
+    started_at: Moment
+    ended_at: Moment
+
+
+class _Answer(_Lenient):
+    call: _Call
+    input_parameters: Object = _named("input_parameters", "input_variables")
+    output_parameters: Object = _named("output_parameters", "output_variables")
+    recording: MediaOrNone
+    transcript: MediaOrNone
+
+
+def _read_call(body: Parameters) -> CallDetail:
+    answer = _Answer.model_validate(body)
+    call = answer.call
+    amount, currency = _read_cost(call.cost)
+    if amount is None:
+        amount, _ = _read_cost(call.call_cost_inr)
+        currency = None if amount is None else "INR"
+    return CallDetail(
+        answered_call_id=call.call_id,
+        status=call.status or "",
+        direction=call.direction,
+        agent_id=call.agent_id,
+        callee_phone=call.callee_phone,
+        caller_phone=call.caller_phone,
+        duration_seconds=call.duration_seconds,
+        billed_duration_seconds=call.billed_duration_seconds,
+        cost_amount=amount,
+        cost_currency=currency,
+        started_at=_in_utc(call.started_at),
+        ended_at=_in_utc(call.ended_at),
+        input_parameters=answer.input_parameters or {},
+        output_parameters=answer.output_parameters or {},
+        recording=_read_media(answer.recording),
+        transcript=_read_media(answer.transcript),
+        raw=body,
+    )
+
+
+def _read_cost(text: str | None) -> tuple[Decimal | None, str | None]:
+    """ "15.67 INR" as an amount and a currency."""
+    found = _COST.fullmatch(text.strip()) if text else None
+    if found is None:
+        return None, None
+    return Decimal(found[2]), found[3] or found[1]
+
+
+def _read_media(media: _Media | None) -> Media | None:
+    if media is None or not media.url:
+        return None
+    return Media(url=media.url, expires_at=_in_utc(media.expires_at))

@@ -1,0 +1,116 @@
+"""Twenty2's webhook, inbound: is it who it should be, and which calls does it name?
+
+The check is the token in the URL or the header; an HMAC of the body as well
+when a secret for it is configured. Shapes: docs/twentytwo.md.
+"""
+
+import hashlib
+import hmac
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+#: More ids than fit the body cap are no webhook.
+MAX_ID_LENGTH = 128
+_MAX_TYPE_LENGTH = 100
+_MAX_EVENT_ID_LENGTH = 200
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+class NotJson(Exception):
+    """The body is not JSON. The message says why, for the sender."""
+
+
+class NoCallId(Exception):
+    """The body names no call, or names it wrongly. The message says where, for the sender."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What one webhook says."""
+
+    call_ids: tuple[str, ...]
+    workspace_id: str | None
+    #: None for a bare id.
+    type: str | None
+    event_id: str | None
+
+
+def is_right_token(*given: str | None, token: str) -> bool:
+    """Whether one of those given is the token. Takes the same time whichever byte differs."""
+    expected = token.encode()
+    matches = [
+        hmac.compare_digest(candidate.encode("utf-8", "surrogateescape"), expected)
+        for candidate in given
+        if candidate is not None
+    ]
+    return any(matches)
+
+
+def is_signed(body: bytes, *, signature: str | None, secret: str) -> bool:
+    """`x-twenty2-signature: sha256=<hex HMAC-SHA256 of the raw body>`."""
+    expected = "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+    given = (signature or "").strip().lower()
+    return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), expected.encode())
+
+
+def read_notice(body: bytes) -> Notice:
+    """The calls that a webhook's body names; NotJson or NoCallId."""
+    try:
+        parsed = json.loads(body)
+    except RecursionError:
+        raise NotJson("The body is JSON nested too deeply") from None
+    except ValueError:
+        raise NotJson("The body is not JSON") from None
+    if not isinstance(parsed, dict):
+        raise NoCallId("The body is not a JSON object with a call_id in it")
+    return Notice(
+        call_ids=_call_ids(parsed),
+        workspace_id=_workspace_id(parsed),
+        type=_clean(parsed.get("event"), _MAX_TYPE_LENGTH),
+        event_id=_clean(parsed.get("event_id"), _MAX_EVENT_ID_LENGTH),
+    )
+
+
+def check_call_id(value: Any, *, at: str) -> str:
+    """The id without surrounding space; NoCallId that names the place otherwise."""
+    return _check_id(value, at=at)
+
+
+def _call_ids(parsed: dict[str, Any]) -> tuple[str, ...]:
+    if "call_ids" in parsed:
+        ids = parsed["call_ids"]
+        if not isinstance(ids, list) or not ids:
+            raise NoCallId("call_ids is not a list with at least one id in it")
+        return tuple(_check_id(value, at=f"call_ids[{index}]") for index, value in enumerate(ids))
+    if "call_id" in parsed:
+        return (_check_id(parsed["call_id"], at="call_id"),)
+    call = parsed.get("call")
+    if isinstance(call, dict) and "call_id" in call:
+        return (_check_id(call["call_id"], at="call.call_id"),)
+    raise NoCallId("There is no call_id, call_ids or call.call_id in the body")
+
+
+def _workspace_id(parsed: dict[str, Any]) -> str | None:
+    value = parsed.get("workspace_id")
+    return None if value is None else _check_id(value, at="workspace_id")
+
+
+def _check_id(value: Any, *, at: str) -> str:
+    if not isinstance(value, str):
+        raise NoCallId(f"{at} is not a string")
+    trimmed = value.strip()
+    if not trimmed:
+        raise NoCallId(f"{at} is empty")
+    if len(trimmed) > MAX_ID_LENGTH:
+        raise NoCallId(f"{at} is longer than {MAX_ID_LENGTH} characters")
+    if _CONTROL.search(trimmed):
+        raise NoCallId(f"{at} has control characters in it")
+    return trimmed
+
+
+def _clean(value: Any, length: int) -> str | None:
+    if not isinstance(value, str) or not value or _CONTROL.search(value):
+        return None
+    return value[:length]

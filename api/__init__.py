@@ -1,0 +1,1 @@
+"""HTTP in: the receiver, the operator's API, health. Decides nothing; calls flows."""

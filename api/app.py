@@ -1,0 +1,60 @@
+"""The ASGI application: `uvicorn api.app:app`. Settings are read at its start, not at import."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import APIRouter, Depends, FastAPI
+
+from aftercall.flows.service import open_service
+from aftercall.logs import configure_logs
+from aftercall.settings import load_settings
+from aftercall.stores import find_stores
+from api import health, webhooks
+from api.access import require_admin
+from api.body_limit import BodyLimit
+from api.metrics import make_registry
+from api.problems import install_problems
+from api.receiver import Receiver
+from api.routes import calls, deliveries, destinations, stats, workspaces
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    configure_logs()
+    settings = load_settings()
+    app.state.webhook_token = settings.require("webhook_token")
+    app.state.admin_token = settings.require("admin_token")
+    secret = settings.webhook_hmac_secret
+    app.state.hmac_secret = secret.get_secret_value() if secret else None
+    service = open_service(settings, find_stores(settings), pool_size=10)
+    app.state.service = service
+    app.state.metrics = make_registry(service)
+    app.state.receiver = Receiver(service)
+    try:
+        yield
+    finally:
+        app.state.receiver.close()
+        service.close()
+
+
+def create_app() -> FastAPI:
+    app = FastAPI(
+        title="aftercall",
+        version=version("aftercall"),
+        description="A voice call's after-call work: every call reaches the CRM, once, soon.",
+        lifespan=_lifespan,
+        redoc_url=None,
+    )
+    app.add_middleware(BodyLimit)
+    install_problems(app)
+    app.include_router(webhooks.router, tags=["webhook"])
+    app.include_router(health.router)
+    operator = APIRouter(prefix="/api/v1", dependencies=[Depends(require_admin)])
+    for part in (calls, destinations, deliveries, workspaces, stats):
+        operator.include_router(part.router)
+    app.include_router(operator)
+    return app
+
+
+app = create_app()

@@ -1,0 +1,51 @@
+"""Gauges that are read from the database at each scrape, so any number of processes agree."""
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from sqlalchemy.exc import SQLAlchemyError
+
+from aftercall.db.reading import count_states
+from aftercall.flows.service import Service
+
+
+class RowGauges(Collector):
+    """How many rows are in which state, and for how long the oldest due one has waited."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        rows = GaugeMetricFamily("aftercall_rows", "Rows by state", labels=["kind", "state"])
+        due = GaugeMetricFamily("aftercall_due_rows", "Rows due now", labels=["kind"])
+        age = GaugeMetricFamily(
+            "aftercall_oldest_due_age_seconds",
+            "How long the oldest due row has waited",
+            labels=["kind"],
+        )
+        up = GaugeMetricFamily("aftercall_database_up", "Whether the database answers")
+        now = self._service.clock()
+        try:
+            with self._service.database.transaction() as session:
+                counts = count_states(session, now=now)
+        except SQLAlchemyError:
+            up.add_metric([], 0)
+            yield up
+            return
+        up.add_metric([], 1)
+        for count in counts:
+            rows.add_metric([count.kind, count.state], count.count)
+        for kind in ("call", "delivery"):
+            its = [count for count in counts if count.kind == kind]
+            oldest = min((c.oldest_due_at for c in its if c.oldest_due_at), default=now)
+            due.add_metric([kind], sum(count.due for count in its))
+            age.add_metric([kind], (now - oldest).total_seconds())
+        yield from (up, rows, due, age)
+
+
+def make_registry(service: Service) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    registry.register(RowGauges(service))
+    return registry

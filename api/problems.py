@@ -1,0 +1,85 @@
+"""Errors as RFC 9457 problem documents: what happened, and what to do."""
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+
+from aftercall.flows.errors import Conflict, Invalid, NotFound
+
+log = logging.getLogger(__name__)
+
+
+class Problem(HTTPException):
+    """Raise it to answer with a problem document."""
+
+    def __init__(
+        self, status: int, detail: str, headers: dict[str, str] | None = None, **more: Any
+    ) -> None:
+        super().__init__(status, detail, headers)
+        self.more = more
+
+
+def problem_response(
+    status: int, detail: str, headers: dict[str, str] | None = None, **more: Any
+) -> JSONResponse:
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        **more,
+    }
+    return JSONResponse(body, status, headers, media_type="application/problem+json")
+
+
+def install_problems(app: FastAPI) -> None:
+    """Every error that leaves the application is a problem document."""
+
+    @app.exception_handler(HTTPException)
+    def http(_: Request, error: HTTPException) -> JSONResponse:
+        more = error.more if isinstance(error, Problem) else {}
+        headers = dict(error.headers) if error.headers else None
+        return problem_response(error.status_code, str(error.detail), headers, **more)
+
+    @app.exception_handler(RequestValidationError)
+    def validation(_: Request, error: RequestValidationError) -> JSONResponse:
+        errors = [
+            {"at": ".".join(str(part) for part in problem["loc"]), "message": problem["msg"]}
+            for problem in error.errors()
+        ]
+        first = errors[0]
+        return problem_response(422, f"{first['at']}: {first['message']}", errors=errors)
+
+    @app.exception_handler(NotFound)
+    def not_found(_: Request, error: NotFound) -> JSONResponse:
+        return problem_response(404, str(error))
+
+    @app.exception_handler(Invalid)
+    def invalid(_: Request, error: Invalid) -> JSONResponse:
+        errors = [{"at": at, "message": message} for at, message in error.errors]
+        return problem_response(422, str(error), errors=errors)
+
+    @app.exception_handler(Conflict)
+    def conflict(_: Request, error: Conflict) -> JSONResponse:
+        return problem_response(409, str(error))
+
+    @app.exception_handler(OperationalError)
+    @app.exception_handler(InterfaceError)
+    @app.exception_handler(PoolTimeout)
+    def database_away(_: Request, error: Exception) -> JSONResponse:
+        log.warning("database.unreachable: %s", type(error).__name__)
+        return problem_response(
+            503, "The database does not answer; try again", {"Retry-After": "5"}
+        )
+
+    @app.exception_handler(Exception)
+    def unexpected(_: Request, error: Exception) -> JSONResponse:
+        log.error("request.failed", exc_info=error)
+        return problem_response(500, "Something went wrong here; the log says what")

@@ -1,0 +1,156 @@
+"""Stores webhooks: all that wait are committed together, by one thread; then their calls are rung.
+
+A request is answered only after its rows are committed. A lone webhook waits
+for nobody.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+from aftercall.batching import Batcher
+from aftercall.domain.ids import new_id
+from aftercall.domain.states import Priority
+from aftercall.domain.work import UNSPECIFIED, Acceptance, IncomingEvent
+from aftercall.flows.accept_events import NoWorkspace, store_events
+from aftercall.flows.service import Service
+from aftercall.twentytwo.inbound import Notice
+
+log = structlog.get_logger(__name__)
+
+#: Webhooks a commit.
+BATCH = 500
+#: Twenty2 wants its answer within 5 s.
+PATIENCE = 4.0
+#: More than this waiting means that the database does not keep up: say so at once.
+MAX_WAITING = 20_000
+
+
+class NotStored(Exception):
+    """The database did not take it in time. The sender should try again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What the sender is told."""
+
+    received: int
+    duplicates: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    events: Sequence[IncomingEvent]
+    body: bytes
+    answer: "asyncio.Future[Receipt]"
+
+
+class Receiver:
+    """Between the event loop and the database."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._loop = asyncio.get_running_loop()
+        self._rings: Batcher[list[int]] = Batcher(self._ring, name="ring")
+        self._writer: Batcher[_Waiting] = Batcher(self._write, name="write-events", limit=BATCH)
+
+    async def receive(self, notice: Notice, body: bytes) -> Receipt:
+        """Returns once the rows are committed. NotStored or NoWorkspace otherwise."""
+        if self._writer.size() > MAX_WAITING:
+            raise NotStored
+        answer: asyncio.Future[Receipt] = self._loop.create_future()
+        self._writer.put(_Waiting(self._events(notice), body, answer))
+        try:
+            return await asyncio.wait_for(answer, PATIENCE)
+        except TimeoutError:
+            # It may still be stored; sent again, it is a duplicate and harms nothing.
+            raise NotStored from None
+
+    def close(self) -> None:
+        """Stores and rings for what waits."""
+        self._writer.close(10)
+        self._rings.close(5)
+
+    def _events(self, notice: Notice) -> list[IncomingEvent]:
+        webhook_id, now = new_id(), self._service.clock()
+        return [
+            IncomingEvent(
+                call_id=call_id,
+                workspace_id=notice.workspace_id,
+                type=notice.type or UNSPECIFIED,
+                event_id=notice.event_id,
+                webhook_id=webhook_id,
+                received_at=now,
+                priority=Priority.FRESH,
+            )
+            for call_id in notice.call_ids
+        ]
+
+    # ---- in the writer's thread ------------------------------------------------
+
+    def _write(self, batch: list[_Waiting]) -> None:
+        try:
+            answers = self._store(batch)
+        except (OperationalError, InterfaceError) as error:
+            log.warning("database.unreachable", error=type(error).__name__, webhooks=len(batch))
+            self._answer([(waiting, NotStored()) for waiting in batch])
+        except DBAPIError as error:
+            if len(batch) == 1:
+                log.exception("webhook.not_stored", error=type(error.orig).__name__)
+                self._answer([(batch[0], NotStored())])
+                return
+            # One of them spoils the rest: each by itself.
+            for waiting in batch:
+                self._write([waiting])
+        except Exception as error:
+            self._answer([(waiting, error) for waiting in batch])
+            raise
+        else:
+            self._answer(answers)
+
+    def _store(self, batch: list[_Waiting]) -> list[tuple[_Waiting, Receipt | Exception]]:
+        events = [event for waiting in batch for event in waiting.events]
+        bodies = {waiting.events[0].webhook_id: waiting.body for waiting in batch}
+        stored = store_events(self._service, events, bodies)
+        answers: list[tuple[_Waiting, Receipt | Exception]] = []
+        due: list[int] = []
+        at = 0
+        for waiting in batch:
+            its = stored[at : at + len(waiting.events)]
+            at += len(waiting.events)
+            answers.append((waiting, _receipt(its)))
+            due.extend(
+                one.call_row_id
+                for one in its
+                if isinstance(one, Acceptance) and one.call_row_id is not None
+            )
+        self._rings.put(due)
+        return answers
+
+    def _answer(self, answers: Sequence[tuple[_Waiting, Receipt | Exception]]) -> None:
+        def settle() -> None:
+            for waiting, answer in answers:
+                if waiting.answer.done():
+                    continue
+                if isinstance(answer, Receipt):
+                    waiting.answer.set_result(answer)
+                else:
+                    waiting.answer.set_exception(answer)
+
+        self._loop.call_soon_threadsafe(settle)
+
+    def _ring(self, batches: list[list[int]]) -> None:
+        self._service.doorbell.ring_fetch([row_id for batch in batches for row_id in batch])
+
+
+def _receipt(stored: Sequence[Acceptance | NoWorkspace]) -> Receipt | Exception:
+    acceptances: list[Any] = []
+    for one in stored:
+        if isinstance(one, NoWorkspace):
+            return one
+        acceptances.append(one)
+    return Receipt(len(acceptances), sum(one.is_duplicate for one in acceptances))

@@ -1,0 +1,81 @@
+"""/api/v1/destinations: make, change, test, pause and remove CRM hooks."""
+
+import uuid
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body
+
+from aftercall.crm.destination_spec import DestinationSpec
+from aftercall.flows import configure_destinations as flow
+from aftercall.flows.views import DestinationView, NewDestinationView, Page, TestView
+from api.access import ServiceOf
+
+router = APIRouter(prefix="/destinations", tags=["destinations"])
+
+_EXAMPLE = {
+    "name": "Leads in the CRM",
+    "url": "https://crm.example.com/hooks/calls",
+    "events": ["call.completed"],
+    "filter": "output_parameters.interested == 'yes'",
+    "mapping": "{phone: call.callee_phone, when: output_parameters.callback_time}",
+    "headers": {"X-Api-Key": "…"},
+}
+
+
+@router.post("", status_code=201)
+def create(
+    service: ServiceOf, spec: Annotated[DestinationSpec, Body(examples=[_EXAMPLE])]
+) -> NewDestinationView:
+    """Answers with the secret, for the only time."""
+    return flow.create_destination(service, spec)
+
+
+@router.get("")
+def list_all(service: ServiceOf) -> Page[DestinationView]:
+    """All of them: there are never many."""
+    return Page(items=flow.list_destinations(service), next_cursor=None)
+
+
+@router.get("/{destination_id}")
+def show(service: ServiceOf, destination_id: uuid.UUID) -> DestinationView:
+    return flow.show_destination(service, destination_id)
+
+
+@router.patch("/{destination_id}")
+def change(
+    service: ServiceOf,
+    destination_id: uuid.UUID,
+    fields: Annotated[dict[str, Any], Body(examples=[{"timeout_seconds": 20}])],
+) -> DestinationView:
+    """Sets the fields that are given; the others stay. A masked header keeps its value."""
+    return flow.change_destination(service, destination_id, fields)
+
+
+@router.delete("/{destination_id}", status_code=204)
+def remove(service: ServiceOf, destination_id: uuid.UUID) -> None:
+    """Its history stays; what waited for it is dead."""
+    flow.remove_destination(service, destination_id)
+
+
+@router.post("/{destination_id}/test")
+def test(service: ServiceOf, destination_id: uuid.UUID) -> TestView:
+    """Posts a made-up call, signed, and tells what the hook answered."""
+    return flow.test_destination(service, destination_id)
+
+
+@router.post("/{destination_id}/enable")
+def enable(service: ServiceOf, destination_id: uuid.UUID) -> DestinationView:
+    """What was held goes on its way."""
+    return flow.enable_destination(service, destination_id)
+
+
+@router.post("/{destination_id}/disable")
+def disable(service: ServiceOf, destination_id: uuid.UUID) -> DestinationView:
+    """Deliveries are held until it is enabled."""
+    return flow.disable_destination(service, destination_id)
+
+
+@router.post("/{destination_id}/rotate-secret")
+def rotate_secret(service: ServiceOf, destination_id: uuid.UUID) -> NewDestinationView:
+    """Answers with the new secret, for the only time."""
+    return flow.rotate_secret(service, destination_id)

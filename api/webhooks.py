@@ -1,0 +1,89 @@
+"""POST /webhooks/twentytwo: check, read, store, answer. The one asynchronous route."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from aftercall.flows.accept_events import NoWorkspace
+from aftercall.twentytwo.inbound import (
+    NoCallId,
+    NotJson,
+    is_right_token,
+    is_signed,
+    read_notice,
+)
+from api.problems import Problem
+from api.receiver import NotStored, Receiver
+
+router = APIRouter()
+
+_EXAMPLES: dict[str, Any] = {
+    "Twenty2's webhook": {
+        "value": {
+            "event": "call.completed",
+            "event_id": "evt_1c0e…",
+            "workspace_id": "699ed3b91ee5bee389dcb6a3",
+            "call": {"call_id": "call_9c4d7e12ab", "status": "completed"},
+        }
+    },
+    "one id": {"value": {"call_id": "call_9c4d7e12ab"}},
+    "many ids": {"value": {"call_ids": ["call_9c4d7e12ab", "call_77aa01bc23"]}},
+}
+
+
+@router.post(
+    "/webhooks/twentytwo",
+    summary="Takes the webhook that a call has ended",
+    description="200 once it is stored. `received` counts the call ids in the request, "
+    "`duplicates` those of them that were known already.",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {}, "examples": _EXAMPLES}},
+        },
+        "parameters": [
+            {
+                "name": "token",
+                "in": "query",
+                "schema": {"type": "string"},
+                "description": "AFTERCALL_WEBHOOK_TOKEN; or as `Authorization: Bearer`",
+            }
+        ],
+    },
+    responses={
+        400: {"description": "The body is not JSON"},
+        401: {"description": "Wrong token or signature"},
+        413: {"description": "The body is over 1 MiB"},
+        422: {"description": "No valid call id in it"},
+        503: {"description": "It could not be stored: send it again"},
+    },
+)
+async def receive_webhook(request: Request) -> JSONResponse:
+    state = request.app.state
+    receiver: Receiver = state.receiver
+    # The token first: nobody without it makes us read a body.
+    if not is_right_token(
+        request.query_params.get("token"), bearer(request), token=state.webhook_token
+    ):
+        raise Problem(401, "The token is missing or wrong: put it in the URL as ?token=…")
+    body = await request.body()
+    if state.hmac_secret is not None and not is_signed(
+        body, signature=request.headers.get("x-twenty2-signature"), secret=state.hmac_secret
+    ):
+        raise Problem(401, "The x-twenty2-signature is missing or does not fit the body")
+    try:
+        receipt = await receiver.receive(read_notice(body), body)
+    except NotJson as error:
+        raise Problem(400, str(error)) from None
+    except (NoCallId, NoWorkspace) as error:
+        raise Problem(422, str(error)) from None
+    except NotStored:
+        raise Problem(503, "It could not be stored; send it again", {"Retry-After": "5"}) from None
+    return JSONResponse({"received": receipt.received, "duplicates": receipt.duplicates})
+
+
+def bearer(request: Request) -> str | None:
+    """The token of `Authorization: Bearer …`."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None

@@ -1,0 +1,1 @@
+"""Celery: the app, the tasks, the schedule. Wakes, runs one flow, sleeps."""

@@ -1,0 +1,61 @@
+"""What a worker process holds: opened after the fork, at the first task; closed at its end."""
+
+import threading
+
+from celery import Celery
+
+from aftercall.crm.sending import HookSender
+from aftercall.flows.deliver_calls import CallDeliverer
+from aftercall.flows.fetch_calls import CallFetcher
+from aftercall.flows.service import Service, open_service
+from aftercall.settings import load_settings
+from aftercall.stores import find_stores
+from aftercall.twentytwo.client import Twenty2
+
+#: Requests under way at once, in each process and each direction.
+THREADS = 64
+#: The longest request and its record.
+GRACE = 35.0
+
+
+class Parts:
+    """The service, and this process's share of fetching and delivering."""
+
+    def __init__(self, celery: Celery) -> None:
+        settings = load_settings()
+        self.service: Service = open_service(
+            settings, find_stores(settings), celery=celery, pool_size=6
+        )
+        self.twentytwo = Twenty2(settings.twentytwo_base_url, pool_size=THREADS)
+        self.sender = HookSender(guard=self.service.guard(), pool_size=THREADS)
+        self.fetcher = CallFetcher(self.service, self.twentytwo, size=THREADS)
+        self.deliverer = CallDeliverer(self.service, self.sender, size=THREADS)
+
+    def close(self) -> None:
+        """Finishes what is under way; leases cover what does not finish in time."""
+        self.fetcher.close(GRACE)
+        self.deliverer.close(GRACE)
+        self.twentytwo.close()
+        self.sender.close()
+        self.service.close()
+
+
+class WorkerProcess:
+    """Opens the parts once, when they are first needed."""
+
+    def __init__(self, celery: Celery) -> None:
+        self._celery = celery
+        self._lock = threading.Lock()
+        self._parts: Parts | None = None
+
+    def parts(self) -> Parts:
+        with self._lock:
+            if self._parts is None:
+                self._parts = Parts(self._celery)
+            return self._parts
+
+    def close(self) -> None:
+        with self._lock:
+            parts, self._parts = self._parts, None
+        if parts is not None:
+            parts.close()
