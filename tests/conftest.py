@@ -55,7 +55,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 def stores() -> Iterator[StoreUrls]:
     # Not pytest's own folder: its long name would not leave room for a socket's.
     with tempfile.TemporaryDirectory(prefix="aftercall-") as folder:
-        os.chmod(folder, 0o755)
+        Path(folder).chmod(0o755)
         with embedded_stores(Path(folder)) as stores:
             migrate(stores.database_url)
             yield stores

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, inspect, text
@@ -14,7 +15,6 @@ from aftercall.db.models import Base
 from aftercall.db.schema import SchemaError, _config, check_schema, migrate
 from aftercall.db.session import Database, database_url
 from aftercall.embedded import StoreUrls
-from alembic import command
 
 
 @pytest.fixture

@@ -1,0 +1,351 @@
+"""From a saved call to a hook that has it, once, on real stores, against the simulator."""
+
+import threading
+import time
+import uuid
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select, text
+
+from aftercall.db.destinations import get_destination
+from aftercall.db.models import Attempt, Destination
+from aftercall.domain.states import DeliveryState
+from aftercall.flows.configure_destinations import (
+    disable_destination,
+    enable_destination,
+    remove_destination,
+    rotate_secret,
+)
+from aftercall.flows.deliver_calls import LEASE, claim_within_limits
+from aftercall.flows.replay import replay_delivery, replay_matching
+from aftercall.flows.service import Service
+from aftercall.simulator import Fault, PlannedFault, Simulator
+from tests.conftest import Clock
+from tests.flows.work import accept_rows, add_hook, deliver, delivery_rows, fetch, queued_ids
+
+
+def save_calls(service: Service, simulator: Simulator, count: int = 1) -> list[str]:
+    """Calls that are saved and whose deliveries are queued."""
+    call_ids = simulator.twentytwo.make_calls(count, status="completed")
+    fetch(service, accept_rows(service, call_ids))
+    return call_ids
+
+
+def destination(service: Service, id_: uuid.UUID) -> Destination:
+    with service.database.transaction() as session:
+        row = get_destination(session, id_)
+    assert row is not None
+    return row
+
+
+def test_a_hook_gets_the_call_signed_and_once(service: Service, simulator: Simulator) -> None:
+    add_hook(service, simulator)
+    (call_id,) = save_calls(service, simulator)
+    (id_,) = queued_ids(service)
+    deliver(service, [id_])
+    deliver(service, [id_])
+    (receipt,) = simulator.crm.receipts("leads")
+    body = receipt.body
+    assert receipt.webhook_id == str(id_)
+    assert body["type"] == "call.completed"
+    assert set(body["data"]) == {
+        "call_id",
+        "workspace_id",
+        "call",
+        "input_parameters",
+        "output_parameters",
+        "recording",
+        "transcript",
+    }
+    assert body["data"]["call_id"] == call_id
+    truth = simulator.twentytwo.call(call_id)
+    assert body["data"]["output_parameters"] == truth.output_parameters
+    (row,) = delivery_rows(service)
+    assert (row.state, row.attempts, row.last_error) == (DeliveryState.DELIVERED, 1, None)
+    assert row.delivered_at is not None
+    assert simulator.report().bad_signatures == 0
+
+
+def test_the_mapping_makes_the_body(service: Service, simulator: Simulator) -> None:
+    add_hook(service, simulator, mapping="{data: {call_id: call_id}, phone: call.callee_phone}")
+    (call_id,) = save_calls(service, simulator)
+    deliver(service, queued_ids(service))
+    (receipt,) = simulator.crm.receipts("leads")
+    phone = simulator.twentytwo.call(call_id).callee_phone
+    assert receipt.body == {"data": {"call_id": call_id}, "phone": phone}
+
+
+def test_a_mapping_that_fails_is_dead_with_its_reason_and_goes_once_it_is_mended(
+    service: Service, simulator: Simulator
+) -> None:
+    id_ = add_hook(service, simulator, mapping="length(call.duration_seconds)")
+    save_calls(service, simulator)
+    deliver(service, queued_ids(service))
+    (row,) = delivery_rows(service)
+    assert row.state == DeliveryState.DEAD
+    assert "mapping failed" in (row.last_error or "")
+    with service.database.transaction() as session:
+        session.execute(text("UPDATE destinations SET mapping = NULL"))
+    assert replay_matching(service, destination_id=id_).replayed == 1
+    deliver(service, queued_ids(service))
+    assert [receipt.webhook_id for receipt in simulator.crm.receipts("leads")] == [str(row.id)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "state", "wait"),
+    [
+        (Fault.SERVER_ERROR, DeliveryState.QUEUED, 5),
+        (Fault.BAD_GATEWAY, DeliveryState.QUEUED, 5),
+        (Fault.REQUEST_TIMEOUT, DeliveryState.QUEUED, 5),
+        (Fault.CONFLICT, DeliveryState.QUEUED, 5),
+        (Fault.TOO_EARLY, DeliveryState.QUEUED, 5),
+        (Fault.UNAUTHORIZED, DeliveryState.QUEUED, 5),
+        (Fault.FORBIDDEN, DeliveryState.QUEUED, 5),
+        (Fault.NOT_FOUND, DeliveryState.QUEUED, 5),
+        (Fault.RATE_LIMITED_WITHOUT_RETRY_AFTER, DeliveryState.QUEUED, 5),
+        (PlannedFault(Fault.RATE_LIMITED, retry_after="90"), DeliveryState.QUEUED, 90),
+        (PlannedFault(Fault.UNAVAILABLE, retry_after="999999"), DeliveryState.QUEUED, 86_400),
+        (Fault.RESET, DeliveryState.QUEUED, 5),
+        (Fault.BAD_REQUEST, DeliveryState.DEAD, None),
+        (Fault.METHOD_NOT_ALLOWED, DeliveryState.DEAD, None),
+        (Fault.CONTENT_TOO_LARGE, DeliveryState.DEAD, None),
+        (Fault.UNSUPPORTED_MEDIA_TYPE, DeliveryState.DEAD, None),
+        (Fault.UNPROCESSABLE, DeliveryState.DEAD, None),
+        (Fault.MOVED, DeliveryState.DEAD, None),
+        (Fault.FOUND, DeliveryState.DEAD, None),
+    ],
+)
+def test_what_one_answer_means(
+    service: Service,
+    simulator: Simulator,
+    clock: Clock,
+    fault: Fault | PlannedFault,
+    state: DeliveryState,
+    wait: int | None,
+) -> None:
+    add_hook(service, simulator)
+    save_calls(service, simulator)
+    simulator.crm.hook("leads").fail_next(fault)
+    deliver(service, queued_ids(service))
+    (row,) = delivery_rows(service)
+    assert (row.state, row.attempts) == (state, 1)
+    assert row.last_error
+    if wait is not None:
+        seconds = (row.due_at - clock.now).total_seconds()
+        assert wait * 0.9 <= seconds <= wait * 1.1
+
+
+def test_a_hook_that_hangs_is_given_up_at_its_timeout(
+    service: Service, simulator: Simulator
+) -> None:
+    add_hook(service, simulator, timeout_seconds=1)
+    save_calls(service, simulator)
+    simulator.crm.hook("leads").fail_next(PlannedFault(Fault.HANG, seconds=5))
+    began = time.monotonic()
+    deliver(service, queued_ids(service))
+    assert time.monotonic() - began < 4
+    (row,) = delivery_rows(service)
+    assert row.state == DeliveryState.QUEUED
+
+
+def test_a_retry_is_the_same_delivery_and_the_twelfth_failure_is_the_last(
+    service: Service, simulator: Simulator, clock: Clock
+) -> None:
+    add_hook(service, simulator)
+    save_calls(service, simulator)
+    simulator.crm.hook("leads").fail_next(*[Fault.SERVER_ERROR] * 12)
+    (id_,) = queued_ids(service)
+    for number in range(1, 13):
+        deliver(service, [id_])
+        (row,) = delivery_rows(service)
+        assert row.attempts == number
+        clock.now = max(row.due_at, clock.now)
+    assert row.state == DeliveryState.DEAD
+    assert "gave up after 12 attempts" in (row.last_error or "")
+    seen = simulator.crm.requests("leads")
+    assert {request.webhook_id for request in seen} == {str(id_)}
+    with service.database.transaction() as session:
+        numbers = session.scalars(
+            select(Attempt.number).where(Attempt.delivery_id == id_).order_by(Attempt.id)
+        ).all()
+    assert list(numbers) == list(range(1, 13))
+
+
+def test_a_replay_starts_over_under_the_same_id(service: Service, simulator: Simulator) -> None:
+    add_hook(service, simulator)
+    save_calls(service, simulator)
+    simulator.crm.hook("leads").fail_next(Fault.UNPROCESSABLE)
+    (id_,) = queued_ids(service)
+    deliver(service, [id_])
+    assert replay_delivery(service, id_).state == "queued"
+    deliver(service, [id_])
+    (receipt,) = simulator.crm.receipts("leads")
+    assert receipt.webhook_id == str(id_)
+
+
+def test_a_410_disables_the_destination_and_holds_what_waits_until_it_is_enabled(
+    service: Service, simulator: Simulator
+) -> None:
+    id_ = add_hook(service, simulator)
+    save_calls(service, simulator, 3)
+    simulator.crm.hook("leads").fail_next(Fault.GONE)
+    ids = queued_ids(service)
+    deliver(service, ids[:1])
+    assert not destination(service, id_).enabled
+    assert "410" in (destination(service, id_).disabled_reason or "")
+    assert {row.state for row in delivery_rows(service)} == {DeliveryState.HELD}
+    save_calls(service, simulator, 1)
+    assert {row.state for row in delivery_rows(service)} == {DeliveryState.HELD}
+    enable_destination(service, id_)
+    deliver(service, queued_ids(service))
+    assert len(simulator.crm.receipts("leads")) == 4
+
+
+def test_a_destination_that_fails_for_five_days_is_disabled_and_drops_nothing(
+    service: Service, simulator: Simulator, clock: Clock
+) -> None:
+    id_ = add_hook(service, simulator)
+    save_calls(service, simulator, 2)
+    simulator.crm.hook("leads").fail_at_rate(1.0, [Fault.SERVER_ERROR])
+    ids = queued_ids(service)
+    deliver(service, ids[:1])
+    assert destination(service, id_).failing_since == clock.now
+    clock.now += timedelta(days=4, hours=23)
+    deliver(service, ids[1:])
+    assert destination(service, id_).enabled
+    clock.now += timedelta(hours=1)
+    deliver(service, ids)
+    assert not destination(service, id_).enabled
+    assert {row.state for row in delivery_rows(service)} == {DeliveryState.HELD}
+
+
+def test_one_success_ends_the_five_days(
+    service: Service, simulator: Simulator, clock: Clock
+) -> None:
+    id_ = add_hook(service, simulator)
+    save_calls(service, simulator, 2)
+    simulator.crm.hook("leads").fail_next(Fault.SERVER_ERROR)
+    first, second = queued_ids(service)
+    deliver(service, [first])
+    assert destination(service, id_).failing_since is not None
+    deliver(service, [second])
+    assert destination(service, id_).failing_since is None
+
+
+def test_a_disabled_destination_holds_and_a_removed_one_buries_what_waits(
+    service: Service, simulator: Simulator
+) -> None:
+    id_ = add_hook(service, simulator)
+    save_calls(service, simulator, 2)
+    disable_destination(service, id_)
+    assert {row.state for row in delivery_rows(service)} == {DeliveryState.HELD}
+    remove_destination(service, id_)
+    rows = delivery_rows(service)
+    assert {row.state for row in rows} == {DeliveryState.DEAD}
+    assert {row.last_error for row in rows} == {"its destination was removed"}
+
+
+def test_a_rotated_secret_signs_the_next_attempt(service: Service, simulator: Simulator) -> None:
+    id_ = add_hook(service, simulator)
+    save_calls(service, simulator)
+    simulator.crm.hook("leads").set_secrets(rotate_secret(service, id_).secret)
+    deliver(service, queued_ids(service))
+    assert len(simulator.crm.receipts("leads")) == 1
+
+
+def test_a_private_address_is_refused_and_dead_with_its_cure(
+    service: Service, simulator: Simulator
+) -> None:
+    from dataclasses import replace
+
+    add_hook(service, simulator)
+    save_calls(service, simulator)
+    settings = service.settings.model_copy(update={"allowed_private_networks": ()})
+    deliver(replace(service, settings=settings), queued_ids(service))
+    (row,) = delivery_rows(service)
+    assert row.state == DeliveryState.DEAD
+    assert "AFTERCALL_ALLOWED_PRIVATE_NETWORKS" in (row.last_error or "")
+    assert simulator.crm.requests("leads") == []
+
+
+def test_a_destination_takes_no_more_than_its_own_share_in_flight(
+    service: Service, simulator: Simulator
+) -> None:
+    add_hook(service, simulator, "slow", max_in_flight=3)
+    add_hook(service, simulator, "fast")
+    save_calls(service, simulator, 10)
+    claimed, crowded = claim_within_limits(service, queued_ids(service))
+    names = [claim.destination_name for claim in claimed]
+    assert (names.count("slow"), names.count("fast")) == (3, 10)
+    assert len(crowded) == 1
+    again, _ = claim_within_limits(service, queued_ids(service))
+    assert again == []
+
+
+def test_workers_together_keep_to_a_destinations_share(
+    service: Service, simulator: Simulator
+) -> None:
+    add_hook(service, simulator, max_in_flight=5)
+    save_calls(service, simulator, 30)
+    ids = queued_ids(service)
+    claimed: list[uuid.UUID] = []
+    lock = threading.Lock()
+
+    def claim() -> None:
+        mine, _ = claim_within_limits(service, ids)
+        with lock:
+            claimed.extend(one.id for one in mine)
+
+    threads = [threading.Thread(target=claim) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(claimed) == len(set(claimed)) == 5
+
+
+def test_a_destinations_rate_a_second_is_kept(service: Service, simulator: Simulator) -> None:
+    add_hook(service, simulator, rate_limit_per_second=4)
+    save_calls(service, simulator, 10)
+    claimed, _ = claim_within_limits(service, queued_ids(service))
+    assert len(claimed) == 4
+
+
+def test_a_straggler_does_not_keep_its_neighbours_from_being_recorded(
+    service: Service, simulator: Simulator
+) -> None:
+    add_hook(service, simulator)
+    call_ids = save_calls(service, simulator, 6)
+    simulator.crm.hook("leads").fail_next_for_call(call_ids[0], PlannedFault(Fault.SLOW, seconds=3))
+    sending = threading.Thread(target=deliver, args=(service, queued_ids(service)))
+    sending.start()
+    end = time.monotonic() + 2
+    delivered: list[object] = []
+    while len(delivered) < 5 and time.monotonic() < end:
+        delivered = list(delivery_rows(service, state=DeliveryState.DELIVERED))
+    assert len(delivered) == 5
+    sending.join()
+    assert len(delivery_rows(service, state=DeliveryState.DELIVERED)) == 6
+
+
+def test_a_secret_that_does_not_open_spends_no_attempt(
+    service: Service, simulator: Simulator
+) -> None:
+    from dataclasses import replace
+
+    from aftercall.sealing import Sealer
+
+    add_hook(service, simulator)
+    save_calls(service, simulator)
+    deliver(replace(service, sealer=Sealer("another key than the right one")), queued_ids(service))
+    (row,) = delivery_rows(service)
+    assert (row.state, row.attempts) == (DeliveryState.QUEUED, 0)
+    assert "AFTERCALL_SECRET_KEY" in (row.last_error or "")
+
+
+def test_the_lease_is_longer_than_any_request_and_shorter_than_a_minute() -> None:
+    from aftercall.flows.recording import PATIENCE
+
+    longest = timedelta(seconds=30)
+    assert longest + timedelta(seconds=PATIENCE) < LEASE < timedelta(seconds=55)
