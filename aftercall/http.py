@@ -177,17 +177,13 @@ def _seconds(limit: str) -> float:
 
 
 class _Socket(socket.socket):
-    """Asks, before every step, how long it may take. http.client reads by `recv_into` alone."""
+    """Asks, before every step, how long it may take. http.client takes no others than these."""
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
         self.settimeout(_seconds("read"))
         received = super().recv_into(*args, **kwargs)
         _watch.hung_up = received == 0
         return received
-
-    def send(self, data: Any, flags: int = 0) -> int:
-        self.settimeout(_seconds("deadline"))
-        return super().send(data, flags)
 
     def sendall(self, data: Any, flags: int = 0) -> None:
         self.settimeout(_seconds("deadline"))
@@ -247,15 +243,17 @@ def _looked_up(host: str, port: int) -> list[Any]:
 def _first_to_accept(found: list[Any]) -> socket.socket:
     failure = OSError("no address")
     for family, kind, protocol, _, address in found:
-        sock = _Socket(family, kind, protocol)
+        sock = None
         try:
+            sock = _Socket(family, kind, protocol)
             sock.settimeout(_seconds("connect"))
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.connect(address)
             return sock
         except OSError as error:
             failure = error
-            sock.close()
+            if sock:
+                sock.close()
     raise failure
 
 

@@ -44,8 +44,8 @@ from pathlib import Path
 from aftercall.embedded import embedded_stores
 
 with embedded_stores(Path(sys.argv[1])):
-    print("ready", flush=True)
     try:
+        print("ready", flush=True)
         sys.stdin.read()
     except KeyboardInterrupt:
         print("interrupted", flush=True)

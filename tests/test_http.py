@@ -1,8 +1,10 @@
 """`aftercall.http` against real sockets: every way an exchange can end is a value, and in time."""
 
+import errno
 import functools
 import gzip
 import itertools
+import os
 import socket
 import ssl
 import threading
@@ -364,6 +366,18 @@ def test_the_addresses_of_a_name_are_tried_in_turn(
         assert get_answer(session, server.url(host="crm.example")).status == 200
 
 
+def test_an_address_of_a_family_that_this_machine_lacks_is_passed_over(
+    session: requests.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def getaddrinfo(_: str, port: int, **__: int) -> list[object]:
+        families = (9999, socket.AF_INET)
+        return [(each, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for each in families]
+
+    with RawServer(always(answer())) as server, monkeypatch.context() as patched:
+        patched.setattr(socket, "getaddrinfo", getaddrinfo)
+        assert get_answer(session, server.url(host="crm.example")).status == 200
+
+
 def test_the_refused_addresses_of_a_host_can_be_told_beforehand(resolver: Resolver) -> None:
     guard = AddressGuard(allowed_networks=(ip_network("10.1.0.0/16"),))
     resolver.say("mixed.example", ["8.8.8.8", "10.0.0.1", "::1", "10.1.0.1", "10.0.0.1"])
@@ -434,6 +448,24 @@ def test_threads_share_the_pool_and_get_their_own_answers() -> None:
         answers = threads.map(lambda path: get_answer(session, server.url(path)), paths)
         assert [each.body.decode() for each in answers] == paths
     assert server.connections <= 8
+
+
+def test_as_many_connections_are_kept_as_the_pool_has_places() -> None:
+    all_are_here = threading.Barrier(12, timeout=5)
+
+    def answer_all_at_once(peer: Peer) -> None:
+        for _ in peer.requests():
+            all_are_here.wait()
+            peer.say(answer())
+
+    with (
+        RawServer(answer_all_at_once) as server,
+        new_session(guard=None, pool_size=12) as session,
+        ThreadPoolExecutor(12) as threads,
+    ):
+        for _ in range(2):
+            list(threads.map(lambda url: get_answer(session, url), [server.url()] * 12))
+    assert server.connections == 12
 
 
 def test_a_connection_that_the_server_closed_meanwhile_is_not_used(
@@ -848,6 +880,20 @@ def test_a_name_that_does_not_resolve_is_a_failed_connection(
     assert KEY not in outcome.detail
 
 
+@pytest.mark.parametrize("number", [errno.ECONNRESET, errno.EPIPE, errno.ENETUNREACH])
+def test_an_error_before_the_connection_is_a_failed_connection(
+    session: requests.Session, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def getaddrinfo(*_: object, **__: object) -> list[object]:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "getaddrinfo", getaddrinfo)
+        for scheme in ("http", "https"):
+            outcome = get(session, f"{scheme}://crm.example/")
+            assert failure_of(outcome) == Failure.CONNECTION
+
+
 # Time
 
 
@@ -977,8 +1023,8 @@ def test_a_server_that_listens_slowly_over_tls_is_left_at_the_deadline(
     trusting: requests.Session, certificate: Certificate
 ) -> None:
     def sip(peer: Peer) -> None:
-        while peer.sock.recv(16384):
-            threading.Event().wait(0.02)
+        while peer.sock.recv(65536):
+            threading.Event().wait(0.01)
 
     with RawServer(sip, tls=certificate.tls()) as server:
         outcome = get(trusting, server.url(), method="POST", body=LARGE, limits=SHORT)

@@ -3,8 +3,10 @@
 import threading
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 
+from aftercall.db.models import Call
+from aftercall.domain.ids import new_id
 from aftercall.domain.states import CallState, Priority
 from aftercall.domain.work import UNSPECIFIED
 from aftercall.flows.accept_events import NoWorkspace, enqueue_calls
@@ -14,14 +16,12 @@ from tests.flows.work import accept, accept_rows, call_row
 
 
 def set_state(service: Service, call_id: str, state: CallState) -> None:
-    lease = "gen_random_uuid()" if state is CallState.FETCHING else "NULL"
+    lease = new_id() if state is CallState.FETCHING else None
     with service.database.transaction() as session:
         session.execute(
-            text(
-                f"UPDATE calls SET state = :state, lease_token = {lease}, attempts = 3 "
-                "WHERE call_id = :call_id"
-            ),
-            {"state": state.value, "call_id": call_id},
+            update(Call)
+            .where(Call.call_id == call_id)
+            .values(state=state, lease_token=lease, attempts=3)
         )
 
 
