@@ -53,6 +53,8 @@ def configure_logs(*, as_json: bool | None = None, level: int = logging.INFO) ->
     for noisy in ("uvicorn.access", "alembic.runtime.migration", "celery.beat", "celery.app.trace"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
+    # It logs whole URLs, at WARNING even: a hook's URL may hold a key.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 def _hide_secrets(_logger: Any, _method: str, event: EventDict) -> EventDict:

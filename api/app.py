@@ -13,6 +13,7 @@ from aftercall.stores import find_stores
 from api import health, webhooks
 from api.access import require_admin
 from api.body_limit import BodyLimit
+from api.docs import install_docs
 from api.metrics import make_registry
 from api.problems import install_problems
 from api.receiver import Receiver
@@ -44,6 +45,7 @@ def create_app() -> FastAPI:
         version=version("aftercall"),
         description="A voice call's after-call work: every call reaches the CRM, once, soon.",
         lifespan=_lifespan,
+        docs_url=None,
         redoc_url=None,
     )
     app.add_middleware(BodyLimit)
@@ -54,6 +56,7 @@ def create_app() -> FastAPI:
     for part in (calls, destinations, deliveries, workspaces, stats):
         operator.include_router(part.router)
     app.include_router(operator)
+    install_docs(app)
     return app
 
 

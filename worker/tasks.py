@@ -12,15 +12,15 @@ from worker.process import WorkerProcess
 def register_tasks(celery: Celery, process: WorkerProcess) -> None:
     """Gives the tasks of `aftercall.queue` their bodies."""
 
-    @celery.task(name=TaskName.FETCH_CALLS.value)
+    @celery.task(name=TaskName.FETCH_CALLS.value, shared=False)
     def fetch_calls(row_ids: list[int]) -> None:
         process.parts().fetcher.fetch(row_ids)
 
-    @celery.task(name=TaskName.DELIVER_CALLS.value)
+    @celery.task(name=TaskName.DELIVER_CALLS.value, shared=False)
     def deliver_calls(ids: list[str]) -> None:
         process.parts().deliverer.deliver([uuid.UUID(id_) for id_ in ids])
 
-    @celery.task(name=TaskName.SWEEP.value)
+    @celery.task(name=TaskName.SWEEP.value, shared=False)
     def sweep_due() -> None:
         service = process.parts().service
 
