@@ -87,11 +87,14 @@ class Crew(Generic[Job, Result]):
         size: int,
         work: Callable[[Job], Result],
         record: Callable[[list[Result]], None],
+        go_on: Callable[[list[Result]], None] | None = None,
     ) -> None:
+        """`go_on`: called once the places of what was recorded are free again."""
         self.name = name
         self.size = size
         self._work = work
         self._record = record
+        self._go_on = go_on
         self._free = size
         self._is_open = True
         self._changed = threading.Condition()
@@ -147,3 +150,5 @@ class Crew(Generic[Job, Result]):
             self._record(results)
         finally:
             self.cancel(len(results))
+        if self._go_on is not None:
+            self._go_on(results)

@@ -70,7 +70,7 @@ class CallDeliverer:
         self._service = service
         self._sender = sender
         self._crew: Crew[ClaimedDelivery, Sent] = Crew(
-            name="deliver", size=size, work=self._send, record=self._record
+            name="deliver", size=size, work=self._send, record=self._record, go_on=self._go_on
         )
         #: Destinations that had more waiting than they took: their next go as places free up.
         self._crowded: set[uuid.UUID] = set()
@@ -132,7 +132,6 @@ class CallDeliverer:
 
     def _record(self, results: list[Sent]) -> None:
         write_all(results, write=self._write, spoil=_spoiled)
-        self._go_on_with({result.claim.destination_id for result in results})
 
     def _write(self, results: list[Sent]) -> None:
         now = self._service.clock()
@@ -146,9 +145,9 @@ class CallDeliverer:
         for result, record in zip(results, records, strict=True):
             _log(result, record.step)
 
-    def _go_on_with(self, destination_ids: set[uuid.UUID]) -> None:
+    def _go_on(self, results: list[Sent]) -> None:
         """Crowded destinations get their next deliveries now, not at the next sweep."""
-        crowded = destination_ids & self._crowded
+        crowded = {result.claim.destination_id for result in results} & self._crowded
         if not crowded:
             return
         self._crowded -= crowded
@@ -159,7 +158,7 @@ class CallDeliverer:
                 count=self._crew.size,
                 destination_ids=sorted(crowded),
             )
-        self._service.doorbell.ring_deliver(ids)
+        self.deliver(ids, wait_for_place=0)
 
 
 # ---- claim -------------------------------------------------------------------
