@@ -9,6 +9,8 @@ from contextlib import closing
 
 import psycopg
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
@@ -77,6 +79,8 @@ def redis_client(url: str) -> "redis.Redis":
             socket_connect_timeout=3,
             socket_keepalive=True,
             health_check_interval=30,
+            # Once, for a connection that the server has closed meanwhile; the default waits long.
+            retry=Retry(NoBackoff(), 1),
             decode_responses=True,
         )
     except ValueError:

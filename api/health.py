@@ -10,9 +10,14 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from aftercall.db.schema import SchemaError, check_schema
+from aftercall.flows.heartbeat import silence
 from aftercall.flows.service import Service
 
 router = APIRouter(tags=["health"])
+
+
+class _Silent(Exception):
+    """Nobody sweeps."""
 
 
 @router.get("/healthz", summary="Alive")
@@ -30,6 +35,8 @@ def readyz(request: Request) -> JSONResponse:
     }
     found = {name: _outcome(check, service) for name, check in checks.items()}
     is_ready = all(outcome == "ok" for outcome in found.values())
+    # Said, but no reason to send webhooks elsewhere: receiving needs no worker.
+    found["work"] = _outcome(_check_work, service)
     return JSONResponse({"ready": is_ready, **found}, 200 if is_ready else 503)
 
 
@@ -43,6 +50,12 @@ def _check_database(service: Service) -> None:
         connection.execute(text("SELECT 1"))
 
 
+def _check_work(service: Service) -> None:
+    fault = silence(service)
+    if fault is not None:
+        raise _Silent(fault)
+
+
 def _check_redis(service: Service) -> None:
     service.redis.ping()
 
@@ -50,7 +63,7 @@ def _check_redis(service: Service) -> None:
 def _outcome(check: Callable[[Service], None], service: Service) -> str:
     try:
         check(service)
-    except SchemaError as error:
+    except (SchemaError, _Silent) as error:
         return str(error)
     except (SQLAlchemyError, redis.RedisError, OSError) as error:
         return f"does not answer ({type(error).__name__})"

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 
+import redis
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
 from aftercall.db.reading import count_states
+from aftercall.flows.heartbeat import last_sweep_at
 from aftercall.flows.service import Service
+from aftercall.flows.spool import spool_length
 
 
 class RowGauges(Collector):
@@ -26,6 +29,7 @@ class RowGauges(Collector):
             labels=["kind"],
         )
         up = GaugeMetricFamily("aftercall_database_up", "Whether the database answers")
+        yield from self._of_redis()
         now = self._service.clock()
         try:
             with self._service.database.transaction() as session:
@@ -43,6 +47,28 @@ class RowGauges(Collector):
             due.add_metric([kind], sum(count.due for count in its))
             age.add_metric([kind], (now - oldest).total_seconds())
         yield from (up, rows, due, age)
+
+    def _of_redis(self) -> Iterator[GaugeMetricFamily]:
+        up = GaugeMetricFamily("aftercall_redis_up", "Whether Redis answers")
+        try:
+            swept_at = last_sweep_at(self._service)
+            spooled = spool_length(self._service)
+        except redis.RedisError:
+            up.add_metric([], 0)
+            yield up
+            return
+        up.add_metric([], 1)
+        yield up
+        yield GaugeMetricFamily(
+            "aftercall_spooled_webhooks", "Webhooks that wait for the database", value=spooled
+        )
+        if swept_at is not None:
+            age = self._service.clock() - swept_at
+            yield GaugeMetricFamily(
+                "aftercall_last_sweep_age_seconds",
+                "Since when nothing was swept: more than some seconds means that no worker works",
+                value=age.total_seconds(),
+            )
 
 
 def make_registry(service: Service) -> CollectorRegistry:

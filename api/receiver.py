@@ -1,7 +1,7 @@
 """Stores webhooks: all that wait are committed together, by one thread; then their calls are rung.
 
-A request is answered only after its rows are committed. A lone webhook waits
-for nobody.
+A request is answered only after its rows are committed, or, while PostgreSQL is
+away, after it is kept in Redis. A lone webhook waits for nobody.
 """
 
 import asyncio
@@ -9,29 +9,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import redis
 import structlog
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from aftercall.batching import Batcher
 from aftercall.domain.ids import new_id
-from aftercall.domain.states import Priority
-from aftercall.domain.work import UNSPECIFIED, Acceptance, IncomingEvent
+from aftercall.domain.work import Acceptance, IncomingEvent
 from aftercall.flows.accept_events import NoWorkspace, store_events
 from aftercall.flows.service import Service
+from aftercall.flows.spool import events_of, spool_webhook
 from aftercall.twentytwo.inbound import Notice
 
 log = structlog.get_logger(__name__)
 
 #: Webhooks a commit.
 BATCH = 500
-#: Twenty2 wants its answer within 5 s.
-PATIENCE = 4.0
-#: More than this waiting means that the database does not keep up: say so at once.
+#: Twenty2 wants its answer within 5 s: so long for the database, the rest for Redis.
+PATIENCE = 2.0
+#: While the database is away it is tried again only so often; what comes meanwhile is kept.
+AWAY = 1.0
+#: More than this waiting means that the database does not keep up.
 MAX_WAITING = 20_000
 
 
 class NotStored(Exception):
-    """The database did not take it in time. The sender should try again."""
+    """Neither the database nor Redis took it in time. The sender should try again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,52 +54,56 @@ class _Waiting:
 
 
 class Receiver:
-    """Between the event loop and the database."""
+    """Between the event loop and the stores."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._loop = asyncio.get_running_loop()
+        self._away_until = 0.0
         self._rings: Batcher[list[int]] = Batcher(self._ring, name="ring")
         self._writer: Batcher[_Waiting] = Batcher(self._write, name="write-events", limit=BATCH)
 
     async def receive(self, notice: Notice, body: bytes) -> Receipt:
-        """Returns once the rows are committed. NotStored or NoWorkspace otherwise."""
-        if self._writer.size() > MAX_WAITING:
-            raise NotStored
+        """Returns once it is stored, in PostgreSQL or, while that is away, in Redis.
+
+        NotStored or NoWorkspace otherwise.
+        """
+        if self._loop.time() < self._away_until or self._writer.size() > MAX_WAITING:
+            return await self._keep(notice, body)
         answer: asyncio.Future[Receipt] = self._loop.create_future()
-        self._writer.put(_Waiting(self._events(notice), body, answer))
+        events = events_of(notice, webhook_id=new_id(), received_at=self._service.clock())
+        self._writer.put(_Waiting(events, body, answer))
         try:
             return await asyncio.wait_for(answer, PATIENCE)
-        except TimeoutError:
-            # It may still be stored; sent again, it is a duplicate and harms nothing.
-            raise NotStored from None
+        except (TimeoutError, NotStored):
+            # It may still be stored by the writer; kept as well, it is a duplicate and no harm.
+            self._away_until = self._loop.time() + AWAY
+            return await self._keep(notice, body)
 
     def close(self) -> None:
         """Stores and rings for what waits."""
         self._writer.close(10)
         self._rings.close(5)
 
-    def _events(self, notice: Notice) -> list[IncomingEvent]:
-        webhook_id, now = new_id(), self._service.clock()
-        return [
-            IncomingEvent(
-                call_id=call_id,
-                workspace_id=notice.workspace_id,
-                type=notice.type or UNSPECIFIED,
-                event_id=notice.event_id,
-                webhook_id=webhook_id,
-                received_at=now,
-                priority=Priority.FRESH,
-            )
-            for call_id in notice.call_ids
-        ]
+    async def _keep(self, notice: Notice, body: bytes) -> Receipt:
+        default = self._service.settings.twentytwo_workspace_id
+        if notice.workspace_id is None and default is None:
+            # Which workspace is meant only the database could tell.
+            raise NotStored
+        try:
+            keeping = asyncio.to_thread(spool_webhook, self._service, body)
+            await asyncio.wait_for(keeping, PATIENCE)
+        except (redis.RedisError, TimeoutError) as error:
+            log.warning("webhook.not_stored", error=type(error).__name__)
+            raise NotStored from None
+        return Receipt(len(notice.call_ids), duplicates=0)
 
     # ---- in the writer's thread ------------------------------------------------
 
     def _write(self, batch: list[_Waiting]) -> None:
         try:
             answers = self._store(batch)
-        except (OperationalError, InterfaceError) as error:
+        except (OperationalError, InterfaceError, PoolTimeout) as error:
             log.warning("database.unreachable", error=type(error).__name__, webhooks=len(batch))
             self._answer([(waiting, NotStored()) for waiting in batch])
         except DBAPIError as error:

@@ -13,6 +13,7 @@ from aftercall.db.schema import check_schema
 from aftercall.db.workspaces import Access, list_workspaces
 from aftercall.domain.exchange import NoAnswer
 from aftercall.flows.claim_calls import lane_of
+from aftercall.flows.heartbeat import silence
 from aftercall.flows.look import show_stats
 from aftercall.flows.service import Service, open_service
 from aftercall.http import refused_addresses
@@ -66,6 +67,7 @@ def _examine() -> Iterator[Finding]:
         yield "schema", schema_fault
         if redis_fault is None:
             yield "workers", _check_workers(service)
+            yield "sweeps", _check_sweeps(service)
         if schema_fault is None:
             yield from _check_workspaces(service, may_ask=redis_fault is None)
             yield from _check_destinations(service)
@@ -86,6 +88,13 @@ def _check_workers(service: Service) -> str | None:
     if names:
         return None
     return "none answers: start one with `aftercall worker` (or `aftercall up`)"
+
+
+def _check_sweeps(service: Service) -> str | None:
+    try:
+        return silence(service)
+    except redis.RedisError as error:
+        return f"cannot be asked ({type(error).__name__})"
 
 
 def _check_workspaces(service: Service, *, may_ask: bool) -> Iterator[Finding]:

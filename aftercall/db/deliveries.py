@@ -67,12 +67,23 @@ class Capacity:
     destination_id: uuid.UUID
     free: int
     rate_limit_per_second: int | None
+    failures_in_a_row: int
 
+
+# What a call said first reaches a hook before what it said later.
+_FIRST_REVISION = """
+    (d.revision = 1 OR NOT EXISTS (
+      SELECT FROM deliveries earlier
+      WHERE earlier.call_row_id = d.call_row_id AND earlier.destination_id = d.destination_id
+        AND earlier.revision < d.revision AND earlier.state IN ('queued', 'sending')
+    ))
+"""
 
 _WAITING = text(
-    """
-    SELECT id, destination_id FROM deliveries
-    WHERE id = ANY(:ids) AND state = 'queued' AND due_at <= :now ORDER BY due_at, id
+    f"""
+    SELECT id, destination_id FROM deliveries d
+    WHERE id = ANY(:ids) AND state = 'queued' AND due_at <= :now
+    AND {_FIRST_REVISION} ORDER BY due_at, id
     """
 )
 # Whoever claims for a destination holds its row, so that two workers together keep to its limit.
@@ -85,9 +96,10 @@ _LOCK_DESTINATIONS = text(
 # A statement of its own: counted after the lock, not before the wait for it.
 _CAPACITIES = text(
     """
-    SELECT t.id, t.rate_limit_per_second, t.max_in_flight - (
-      SELECT count(*) FROM deliveries d WHERE d.destination_id = t.id AND d.state = 'sending'
-    ) AS free
+    SELECT t.id, t.rate_limit_per_second, t.failures_in_a_row,
+      CASE WHEN t.paused_until > :now THEN 0 ELSE t.max_in_flight - (
+        SELECT count(*) FROM deliveries d WHERE d.destination_id = t.id AND d.state = 'sending'
+      ) END AS free
     FROM destinations t WHERE t.id = ANY(:ids)
     """
 )
@@ -103,13 +115,18 @@ def waiting_deliveries(
     return waiting
 
 
-def lock_capacities(session: Session, destination_ids: Sequence[uuid.UUID]) -> list[Capacity]:
+def lock_capacities(
+    session: Session, destination_ids: Sequence[uuid.UUID], *, now: datetime
+) -> list[Capacity]:
     """What each enabled destination still takes; holds until the transaction's end."""
     locked = session.execute(_LOCK_DESTINATIONS, {"ids": list(destination_ids)}).scalars().all()
     if not locked:
         return []
-    rows = session.execute(_CAPACITIES, {"ids": list(locked)})
-    return [Capacity(row.id, max(row.free, 0), row.rate_limit_per_second) for row in rows]
+    rows = session.execute(_CAPACITIES, {"ids": list(locked), "now": now})
+    return [
+        Capacity(row.id, max(row.free, 0), row.rate_limit_per_second, row.failures_in_a_row)
+        for row in rows
+    ]
 
 
 _CLAIM = text(
@@ -125,7 +142,8 @@ _CLAIM = text(
       AND p.call_row_id = d.call_row_id AND p.revision = d.revision
     RETURNING d.id, d.call_row_id, c.workspace_id, c.call_id, d.destination_id,
       t.name AS destination_name, d.attempts, d.due_at, d.type, d.created_at, t.url, t.mapping,
-      t.headers_sealed, t.secret_sealed, t.timeout_seconds, t.failing_since, p.call,
+      t.headers_sealed, t.secret_sealed, t.timeout_seconds, t.failing_since,
+      t.failures_in_a_row, p.call,
       p.input_parameters, p.output_parameters, p.recording, p.transcript
     """
 )
@@ -215,10 +233,11 @@ def release_lapsed_deliveries(session: Session, *, now: datetime, count: int = 1
 
 # One more than a destination takes now, so that the claim sees that it is crowded.
 _DUE = text(
-    """
+    f"""
     SELECT due.id FROM destinations t CROSS JOIN LATERAL (
       SELECT id FROM deliveries d
       WHERE d.destination_id = t.id AND d.state = 'queued' AND d.due_at <= :now
+        AND {_FIRST_REVISION}
       ORDER BY d.due_at LIMIT (
         SELECT CASE WHEN count(*) >= t.max_in_flight THEN 0
           ELSE t.max_in_flight - count(*) + 1 END
@@ -226,6 +245,7 @@ _DUE = text(
       )
     ) AS due
     WHERE t.enabled AND t.removed_at IS NULL
+      AND (t.paused_until IS NULL OR t.paused_until <= :now)
       AND (CAST(:destination_ids AS uuid[]) IS NULL OR t.id = ANY(:destination_ids))
     LIMIT :count
     """

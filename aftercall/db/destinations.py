@@ -1,7 +1,6 @@
 """Destinations: which there are, and what their health is."""
 
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,6 +8,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from aftercall.db.models import Destination
+from aftercall.domain.breaker import OPENS_AFTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +69,20 @@ def find_destination(session: Session, name: str) -> Destination | None:
     ).one_or_none()
 
 
-_MARK_FAILING = text(
-    "UPDATE destinations SET failing_since = :now WHERE id = ANY(:ids) AND failing_since IS NULL"
+_COUNT_FAILURES = text(
+    f"""
+    UPDATE destinations SET failing_since = coalesce(failing_since, :now),
+      failures_in_a_row = CASE WHEN :is_probe THEN least(failures_in_a_row + 1, 1000000)
+        ELSE greatest(failures_in_a_row, least(failures_in_a_row + :count, {OPENS_AFTER})) END
+    WHERE id = :id RETURNING failures_in_a_row, coalesce(paused_until > :now, false) AS is_paused
+    """
 )
+_PAUSE = text("UPDATE destinations SET paused_until = :until WHERE id = :id")
 _MARK_WORKING = text(
-    "UPDATE destinations SET failing_since = NULL "
-    "WHERE id = ANY(:ids) AND failing_since IS NOT NULL"
+    """
+    UPDATE destinations SET failing_since = NULL, failures_in_a_row = 0, paused_until = NULL
+    WHERE id = :id
+    """
 )
 _DISABLE = text(
     """
@@ -84,12 +92,25 @@ _DISABLE = text(
 )
 
 
-def mark_failing(session: Session, ids: Sequence[uuid.UUID], *, now: datetime) -> None:
-    session.execute(_MARK_FAILING, {"ids": sorted(ids), "now": now})
+def count_failures(
+    session: Session, destination_id: uuid.UUID, *, count: int, is_probe: bool, now: datetime
+) -> tuple[int, bool]:
+    """Adds to its failures in a row; how many there are now, and whether it is paused already."""
+    row = session.execute(
+        _COUNT_FAILURES,
+        {"id": destination_id, "count": count, "is_probe": is_probe, "now": now},
+    ).one()
+    return int(row.failures_in_a_row), bool(row.is_paused)
 
 
-def mark_working(session: Session, ids: Sequence[uuid.UUID]) -> None:
-    session.execute(_MARK_WORKING, {"ids": sorted(ids)})
+def pause_destination(session: Session, destination_id: uuid.UUID, *, until: datetime) -> None:
+    """Nothing is sent there until then."""
+    session.execute(_PAUSE, {"id": destination_id, "until": until})
+
+
+def mark_working(session: Session, destination_id: uuid.UUID) -> None:
+    """It took a delivery: no failures in a row, no pause."""
+    session.execute(_MARK_WORKING, {"id": destination_id})
 
 
 def disable_destination(

@@ -237,6 +237,10 @@ class Destination(Base):
     rate_limit_per_second: Mapped[int | None]
     #: Since when every delivery has failed; null while it works.
     failing_since: Mapped[datetime | None]
+    #: The circuit breaker: failures without a success between them, and, once they are many,
+    #: until when nothing is sent. After that one delivery finds out whether it works again.
+    failures_in_a_row: Mapped[int] = mapped_column(server_default=text("0"))
+    paused_until: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
     #: Removed: kept for the story of its deliveries, without its secrets.

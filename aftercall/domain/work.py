@@ -125,6 +125,7 @@ class ClaimedDelivery:
     secret_sealed: str
     timeout_seconds: int
     failing_since: datetime | None
+    failures_in_a_row: int
     call: Parameters
     input_parameters: Parameters
     output_parameters: Parameters

@@ -250,6 +250,7 @@ def _sample_delivery(row: Destination, *, now: datetime) -> ClaimedDelivery:
         secret_sealed=row.secret_sealed,
         timeout_seconds=row.timeout_seconds,
         failing_since=None,
+        failures_in_a_row=0,
         call=_SAMPLE_CALL,
         input_parameters={"agentName": "Rohit"},
         output_parameters={
@@ -315,6 +316,8 @@ def _write(
     if spec.enabled and not was_enabled:
         row.disabled_reason = None
         row.failing_since = None
+        row.failures_in_a_row = 0
+        row.paused_until = None
         session.flush()
         deliveries_db.unhold_deliveries(session, row.id, now=now)
     elif was_enabled and not spec.enabled:
@@ -332,6 +335,8 @@ def _view(service: Service, row: Destination) -> DestinationView:
         disabled_reason=row.disabled_reason,
         headers=headers,
         failing_since=row.failing_since,
+        failures_in_a_row=row.failures_in_a_row,
+        paused_until=row.paused_until,
         created_at=row.created_at,
         updated_at=row.updated_at,
     )

@@ -21,6 +21,7 @@ from aftercall.crm.sending import HookSender, prepare
 from aftercall.db import deliveries as deliveries_db
 from aftercall.db import destinations as destinations_db
 from aftercall.db.attempts import AttemptRow, excerpt
+from aftercall.domain.breaker import is_tripped, pause
 from aftercall.domain.exchange import Answer
 from aftercall.domain.outcomes import (
     Blocked,
@@ -173,9 +174,15 @@ def claim_within_limits(
         waiting = deliveries_db.waiting_deliveries(session, ids, now=now)
         chosen: list[uuid.UUID] = []
         crowded: set[uuid.UUID] = set()
-        for capacity in deliveries_db.lock_capacities(session, list(waiting)):
+        for capacity in deliveries_db.lock_capacities(session, list(waiting), now=now):
             its = waiting[capacity.destination_id]
             free = min(capacity.free, len(its))
+            if free and is_tripped(capacity.failures_in_a_row):
+                # The probe. The next goes when this one has failed, or should have come back.
+                free = 1
+                destinations_db.pause_destination(
+                    session, capacity.destination_id, until=now + LEASE
+                )
             if capacity.rate_limit_per_second is not None and free:
                 free = _take_permits(
                     service, capacity.destination_id, capacity.rate_limit_per_second, free
@@ -229,26 +236,41 @@ def _to_record(result: Sent, *, now: datetime, rng: random.Random) -> deliveries
 
 
 def _note_destinations(session: Session, results: list[Sent], *, now: datetime) -> None:
-    """Health: since when it fails; disabled when it is gone or has failed for five days."""
-    last: dict[uuid.UUID, Sent] = {}
+    """Health: failures in a row, since when; paused when they are many, disabled after days."""
+    by_destination: dict[uuid.UUID, list[Sent]] = {}
+    # In the order of ids: two recorders with destinations in common take turns.
+    for result in sorted(results, key=lambda result: result.claim.destination_id):
+        by_destination.setdefault(result.claim.destination_id, []).append(result)
+    for its in by_destination.values():
+        _note_destination(session, its, now=now)
+
+
+def _note_destination(session: Session, results: list[Sent], *, now: datetime) -> None:
+    claim = results[-1].claim
+    failed = [result for result in results if isinstance(result.outcome, Retry)]
+    if any(isinstance(result.outcome, Succeeded) for result in results):
+        if claim.failures_in_a_row or claim.failing_since is not None:
+            destinations_db.mark_working(session, claim.destination_id)
+        return
+    if failed:
+        is_probe = any(is_tripped(result.claim.failures_in_a_row) for result in failed)
+        in_a_row, is_paused = destinations_db.count_failures(
+            session, claim.destination_id, count=len(failed), is_probe=is_probe, now=now
+        )
+        wait = pause(in_a_row)
+        if wait is not None and (is_probe or not is_paused):
+            destinations_db.pause_destination(session, claim.destination_id, until=now + wait)
+            log.warning(
+                "destination.paused",
+                destination_id=str(claim.destination_id),
+                destination=claim.destination_name,
+                failures_in_a_row=in_a_row,
+                for_seconds=round(wait.total_seconds()),
+            )
     for result in results:
-        if isinstance(result.outcome, Succeeded | Retry) or _is_gone(result):
-            last[result.claim.destination_id] = result
-    working = [
-        id_
-        for id_, result in last.items()
-        if isinstance(result.outcome, Succeeded) and result.claim.failing_since is not None
-    ]
-    failing = [id_ for id_, result in last.items() if isinstance(result.outcome, Retry)]
-    if working:
-        destinations_db.mark_working(session, working)
-    newly_failing = [id_ for id_ in failing if last[id_].claim.failing_since is None]
-    if newly_failing:
-        destinations_db.mark_failing(session, newly_failing, now=now)
-    for id_ in sorted(last):
-        reason = _reason_to_disable(last[id_], now=now)
+        reason = _reason_to_disable(result, now=now)
         if reason is not None:
-            _disable(session, last[id_].claim, reason, now=now)
+            _disable(session, claim, reason, now=now)
 
 
 def _is_gone(result: Sent) -> bool:

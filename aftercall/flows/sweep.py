@@ -16,7 +16,9 @@ from aftercall.db import deliveries as deliveries_db
 from aftercall.db.workspaces import access_to
 from aftercall.domain.states import Priority
 from aftercall.flows.claim_calls import lane_of
+from aftercall.flows.heartbeat import note_sweep
 from aftercall.flows.service import Service
+from aftercall.flows.spool import drain_spool
 from aftercall.queue import QueueName
 from aftercall.rate_limit import Wish
 
@@ -31,6 +33,10 @@ ENOUGH_WAITING = 10
 def sweep(service: Service, *, waiting_messages: Callable[[QueueName], int]) -> None:
     """One round. `waiting_messages`: how many of a queue no worker has taken yet."""
     now = service.clock()
+    try:
+        drain_spool(service)
+    except redis.RedisError as error:
+        log.warning("spool.unreachable", error=type(error).__name__)
     with service.database.transaction() as session:
         lapsed_calls = calls_db.release_lapsed_calls(session, now=now)
         lapsed_deliveries = deliveries_db.release_lapsed_deliveries(session, now=now)
@@ -41,6 +47,7 @@ def sweep(service: Service, *, waiting_messages: Callable[[QueueName], int]) -> 
         if waiting_messages(QueueName.BACKLOG) < ENOUGH_WAITING:
             _offer_deliveries(service, now=now)
             _offer_calls(service, now=now)
+        note_sweep(service, now=now)
     except redis.RedisError as error:
         log.warning("limiter.unreachable", error=type(error).__name__)
 

@@ -118,6 +118,9 @@ class DestinationView(View):
     max_in_flight: int
     rate_limit_per_second: int | None
     failing_since: datetime | None
+    failures_in_a_row: int
+    #: The circuit breaker is open until then; null: it is closed.
+    paused_until: datetime | None
     created_at: datetime
     updated_at: datetime
 

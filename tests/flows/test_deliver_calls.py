@@ -349,3 +349,64 @@ def test_the_lease_is_longer_than_any_request_and_shorter_than_a_minute() -> Non
 
     longest = timedelta(seconds=30)
     assert longest + timedelta(seconds=PATIENCE) < LEASE < timedelta(seconds=55)
+
+
+def test_ten_failures_open_the_breaker_and_one_probe_closes_it(
+    service: Service, simulator: Simulator, clock: Clock
+) -> None:
+    id_ = add_hook(service, simulator)
+    save_calls(service, simulator, 15)
+    ids = queued_ids(service)
+    hook = simulator.crm.hook("leads")
+    hook.fail_next(*[Fault.SERVER_ERROR] * 11)
+    deliver(service, ids[:10])
+    assert destination(service, id_).paused_until == clock.now + timedelta(seconds=10)
+    deliver(service, ids[10:])
+    assert len(simulator.crm.requests("leads")) == 10
+    clock.now += timedelta(seconds=11)
+    deliver(service, ids[10:])
+    assert len(simulator.crm.requests("leads")) == 11
+    assert destination(service, id_).paused_until == clock.now + timedelta(seconds=20)
+    clock.now += timedelta(seconds=21)
+    deliver(service, ids[10:])
+    assert len(simulator.crm.receipts("leads")) >= 1
+    assert destination(service, id_).paused_until is None
+    assert destination(service, id_).failures_in_a_row == 0
+    clock.now += timedelta(minutes=1)
+    deliver(service, queued_ids(service))
+    assert len(simulator.crm.receipts("leads")) == 15
+
+
+def test_what_was_under_way_when_the_breaker_opened_does_not_prolong_the_pause(
+    service: Service, simulator: Simulator, clock: Clock
+) -> None:
+    id_ = add_hook(service, simulator)
+    save_calls(service, simulator, 30)
+    simulator.crm.hook("leads").fail_at_rate(1.0, [Fault.SERVER_ERROR])
+    deliver(service, queued_ids(service), size=30)
+    assert destination(service, id_).failures_in_a_row == 10
+    assert destination(service, id_).paused_until == clock.now + timedelta(seconds=10)
+
+
+def test_two_revisions_of_a_call_reach_a_hook_in_order(
+    service: Service, simulator: Simulator, clock: Clock
+) -> None:
+    from dataclasses import replace
+
+    add_hook(service, simulator)
+    (call_id,) = save_calls(service, simulator)
+    truth = simulator.twentytwo.call(call_id)
+    simulator.twentytwo.add_call(replace(truth, output_parameters={"interested": "now yes"}))
+    fetch(service, accept_rows(service, [call_id], type="call.analysed"))
+    first, second = delivery_rows(service)
+    simulator.crm.hook("leads").fail_next(Fault.SERVER_ERROR)
+    deliver(service, [first.id, second.id])
+    deliver(service, [second.id])
+    assert simulator.crm.receipts("leads") == []
+    clock.now += timedelta(seconds=10)
+    deliver(service, [first.id, second.id])
+    deliver(service, [second.id])
+    assert [receipt.webhook_id for receipt in simulator.crm.receipts("leads")] == [
+        str(first.id),
+        str(second.id),
+    ]

@@ -1,0 +1,129 @@
+"""Keeps webhooks while PostgreSQL is away: a Redis stream, moved to the database when it is back.
+
+The stream is as durable as Redis is: append-only, at most the last second lost
+in a power cut (docs/reliability.md). Storing an entry twice does nothing twice.
+"""
+
+import base64
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, cast
+
+import structlog
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+from aftercall.domain.ids import new_id
+from aftercall.domain.states import Priority
+from aftercall.domain.work import UNSPECIFIED, IncomingEvent
+from aftercall.flows.accept_events import NoWorkspace, store_events
+from aftercall.flows.service import Service
+from aftercall.twentytwo.inbound import Notice, read_notice
+
+log = structlog.get_logger(__name__)
+
+STREAM = "aftercall:spool"
+#: Entries that the database refuses, for a person to look at. Never deleted by us.
+REFUSED = "aftercall:spool:refused"
+_LOCK = "aftercall:spool:lock"
+_LOCK_MS = 30_000
+_BATCH = 200
+
+
+def events_of(
+    notice: Notice, *, webhook_id: uuid.UUID, received_at: datetime
+) -> list[IncomingEvent]:
+    """The events that one webhook brings."""
+    return [
+        IncomingEvent(
+            call_id=call_id,
+            workspace_id=notice.workspace_id,
+            type=notice.type or UNSPECIFIED,
+            event_id=notice.event_id,
+            webhook_id=webhook_id,
+            received_at=received_at,
+            priority=Priority.FRESH,
+        )
+        for call_id in notice.call_ids
+    ]
+
+
+def spool_webhook(service: Service, body: bytes) -> None:
+    """Keeps a webhook that was read and found good. redis.RedisError when it cannot be kept."""
+    service.redis.xadd(
+        STREAM,
+        {
+            "body": base64.b64encode(body).decode(),
+            "received_at": service.clock().isoformat(),
+        },
+    )
+
+
+def spool_length(service: Service) -> int:
+    """How many webhooks wait for the database."""
+    return int(service.redis.xlen(STREAM))
+
+
+def drain_spool(service: Service) -> int:
+    """Moves what waits into the database; answers how many. One process at a time."""
+    if not spool_length(service):
+        return 0
+    if not service.redis.set(_LOCK, "1", nx=True, px=_LOCK_MS):
+        return 0
+    moved = 0
+    try:
+        while entries := cast(list[Any], service.redis.xrange(STREAM, count=_BATCH)):
+            _move(service, entries)
+            moved += len(entries)
+    except (OperationalError, InterfaceError) as error:
+        log.warning("database.unreachable", error=type(error).__name__)
+    finally:
+        service.redis.delete(_LOCK)
+    if moved:
+        log.info("spool.drained", webhooks=moved)
+    return moved
+
+
+def _move(service: Service, entries: Sequence[tuple[str, dict[str, str]]]) -> None:
+    try:
+        _store(service, entries)
+    except DBAPIError as error:
+        if isinstance(error, OperationalError | InterfaceError):
+            raise
+        if len(entries) > 1:
+            # One of them spoils the rest: each by itself.
+            for entry in entries:
+                _move(service, [entry])
+            return
+        _refuse(service, entries[0], why=type(error.orig).__name__)
+    service.redis.xdel(STREAM, *(entry_id for entry_id, _ in entries))
+
+
+def _store(service: Service, entries: Sequence[tuple[str, dict[str, str]]]) -> None:
+    events: list[IncomingEvent] = []
+    bodies: dict[uuid.UUID, bytes] = {}
+    source: list[tuple[str, dict[str, str]]] = []
+    for entry in entries:
+        fields = entry[1]
+        body, webhook_id = base64.b64decode(fields["body"]), new_id()
+        bodies[webhook_id] = body
+        its = events_of(
+            read_notice(body),
+            webhook_id=webhook_id,
+            received_at=datetime.fromisoformat(fields["received_at"]),
+        )
+        events.extend(its)
+        source.extend([entry] * len(its))
+    due: list[int] = []
+    for answer, entry in zip(store_events(service, events, bodies), source, strict=True):
+        if isinstance(answer, NoWorkspace):
+            _refuse(service, entry, why="it names no workspace")
+        elif answer.call_row_id is not None:
+            due.append(answer.call_row_id)
+    service.doorbell.ring_fetch(due)
+
+
+def _refuse(service: Service, entry: tuple[str, dict[str, str]], *, why: str) -> None:
+    log.error("spool.refused", entry=entry[0], why=why)
+    fields: dict[Any, Any] = {**entry[1], "why": why}
+    service.redis.xadd(REFUSED, fields)
