@@ -44,6 +44,7 @@ def celery_settings(redis_url: str) -> dict[str, Any]:
     """Celery's configuration, for those who ring as for those who work."""
     return {
         "broker_url": broker_url(redis_url),
+        "broker_transport": "aftercall.broker:Transport",
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_transport_options": {
