@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, Processor
 
-_SECRETS = re.compile(r"(token=)[^&\s\"']+|(://[^:/@\s]*:)[^@/\s]+(?=@)", re.IGNORECASE)
+_SECRETS = re.compile(r"(token=)[^&\s\"']+|(://[^:/@\s]*:)\S+(?=@)", re.IGNORECASE)
 
 
 def configure_logs(*, as_json: bool | None = None, level: int = logging.INFO) -> None:

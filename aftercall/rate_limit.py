@@ -43,6 +43,7 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - windo
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - window)
 redis.call('HSET', KEYS[2], 'used', used)
+redis.call('PEXPIRE', KEYS[2], math.ceil(window / 1000) + 10000)
 local free = math.max(limit - used, 0)
 local interval = window / limit
 local lag = math.max(interval, math.min(window / 20, 3000000))
@@ -65,22 +66,38 @@ end
 return {take_fresh, take_paced, crowded}
 """
 
-# KEYS: window, state. ARGV: nonce of the permits, how many to give back.
+# KEYS: window, state. ARGV: nonce of the permits, how many to give back, the pace's interval.
 _GIVE_BACK = """
 for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
   local count, nonce = string.match(member, '^(%d+):(.*)$')
   if nonce == ARGV[1] then
     local score = redis.call('ZSCORE', KEYS[1], member)
+    local back = math.min(tonumber(count), tonumber(ARGV[2]))
+    local left = tonumber(count) - back
+    local ttl = redis.call('PTTL', KEYS[1])
     redis.call('ZREM', KEYS[1], member)
-    redis.call('HINCRBY', KEYS[2], 'used', -tonumber(ARGV[2]))
-    local left = tonumber(count) - tonumber(ARGV[2])
+    redis.call('HINCRBY', KEYS[2], 'used', -back)
+    local tat = redis.call('HGET', KEYS[2], 'tat')
+    if tat then
+      redis.call('HSET', KEYS[2], 'tat',
+                 string.format('%.0f', tonumber(tat) - back * tonumber(ARGV[3])))
+    end
     if left > 0 then
       redis.call('ZADD', KEYS[1], score, string.format('%d:%s', left, nonce))
+      if ttl > 0 then redis.call('PEXPIRE', KEYS[1], ttl) end
     end
     return 1
   end
 end
 return 0
+"""
+
+
+# KEYS: block. ARGV: milliseconds.
+_BLOCK = """
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) then
+  redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])
+end
 """
 
 
@@ -126,6 +143,7 @@ class RateLimiter:
         self._client = client
         self._script = client.register_script(_SCRIPT)
         self._give_back = client.register_script(_GIVE_BACK)
+        self._block = client.register_script(_BLOCK)
 
     def take(self, wishes: Sequence[Wish]) -> list[Grant]:
         """At most what was wished, for each lane, in one round trip."""
@@ -138,11 +156,12 @@ class RateLimiter:
     def give_back(self, lane: Lane, grant: Grant, count: int) -> None:
         """Permits that were not used: the rows had gone to somebody else."""
         if count > 0:
-            self._give_back(keys=_keys(lane)[:2], args=[grant.nonce, count])
+            interval = _milliseconds(lane.window) * 1000 / lane.limit
+            self._give_back(keys=_keys(lane)[:2], args=[grant.nonce, count, interval])
 
     def block(self, lane_name: str, wait: timedelta) -> None:
-        """No permits for this lane for so long."""
-        self._client.set(f"{_KEY}{{{lane_name}}}:block", "1", px=max(_milliseconds(wait), 1))
+        """No permits for this lane for so long; a longer block that is there already stays."""
+        self._block(keys=[f"{_KEY}{{{lane_name}}}:block"], args=[max(_milliseconds(wait), 1)])
 
     def unblock(self, lane_name: str) -> None:
         self._client.delete(f"{_KEY}{{{lane_name}}}:block")

@@ -8,7 +8,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -24,9 +24,23 @@ def _split(value: object) -> object:
 
 def _networks(value: object) -> object:
     parts = _split(value)
-    return tuple(ip_network(str(part)) for part in parts) if isinstance(parts, tuple) else parts
+    if not isinstance(parts, tuple):
+        return parts
+    try:
+        return tuple(ip_network(str(part)) for part in parts)
+    except ValueError:
+        raise ValueError(
+            "It is not a list of networks: expected for example 10.0.0.0/8,fd00::/8"
+        ) from None
 
 
+def _not_blank(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().strip():
+        raise ValueError("It is blank")
+    return value
+
+
+Secret = Annotated[SecretStr, AfterValidator(_not_blank)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)]
 
 
@@ -37,23 +51,25 @@ class Settings(BaseSettings):
         env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
     )
 
-    database_url: SecretStr | None = Field(None, alias="AFTERCALL_DATABASE_URL")
-    redis_url: SecretStr | None = Field(None, alias="AFTERCALL_REDIS_URL")
+    database_url: Secret | None = Field(None, alias="AFTERCALL_DATABASE_URL")
+    redis_url: Secret | None = Field(None, alias="AFTERCALL_REDIS_URL")
     data_dir: Path = Field(Path(".aftercall"), alias="AFTERCALL_DATA_DIR")
 
     #: Several, comma-separated: the first encrypts, all decrypt.
-    secret_key: SecretStr | None = Field(None, alias="AFTERCALL_SECRET_KEY")
-    admin_token: SecretStr | None = Field(None, alias="AFTERCALL_ADMIN_TOKEN")
-    webhook_token: SecretStr | None = Field(None, alias="AFTERCALL_WEBHOOK_TOKEN")
-    webhook_hmac_secret: SecretStr | None = Field(None, alias="AFTERCALL_WEBHOOK_HMAC_SECRET")
+    secret_key: Secret | None = Field(None, alias="AFTERCALL_SECRET_KEY")
+    admin_token: Secret | None = Field(None, alias="AFTERCALL_ADMIN_TOKEN")
+    webhook_token: Secret | None = Field(None, alias="AFTERCALL_WEBHOOK_TOKEN")
+    webhook_hmac_secret: Secret | None = Field(None, alias="AFTERCALL_WEBHOOK_HMAC_SECRET")
     allowed_private_networks: Networks = Field((), alias="AFTERCALL_ALLOWED_PRIVATE_NETWORKS")
 
     twentytwo_base_url: str = Field(
-        "https://api.twentytwo.in/api", alias="TWENTYTWO_BASE_URL", pattern=r"^https?://[^/?#]+"
+        "https://api.twentytwo.in/api",
+        alias="TWENTYTWO_BASE_URL",
+        pattern=r"^https?://[^/?#\s@:]+(:\d{1,5})?(/[^?#\s]*)?$",
     )
     twentytwo_workspace_id: str | None = Field(None, alias="TWENTYTWO_WORKSPACE_ID", max_length=128)
-    twentytwo_api_key: SecretStr | None = Field(None, alias="TWENTYTWO_API_KEY")
-    twentytwo_api_secret: SecretStr | None = Field(None, alias="TWENTYTWO_API_SECRET")
+    twentytwo_api_key: Secret | None = Field(None, alias="TWENTYTWO_API_KEY")
+    twentytwo_api_secret: Secret | None = Field(None, alias="TWENTYTWO_API_SECRET")
     #: Requests a minute and workspace.
     twentytwo_rate_limit: int = Field(60, alias="TWENTYTWO_RATE_LIMIT", ge=1, le=10_000_000)
 
@@ -73,6 +89,8 @@ def load_settings() -> Settings:
     """The settings of this process; SettingsError, in one line, when one is malformed."""
     try:
         return Settings()
+    except UnicodeDecodeError:
+        raise SettingsError("The file .env is not UTF-8: write it again as UTF-8") from None
     except ValidationError as error:
         # Never the value: it may be a secret.
         wrong = "; ".join(

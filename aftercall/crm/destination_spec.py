@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+import requests
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from aftercall.crm.mapping import MappingError, check_expression
@@ -19,7 +20,7 @@ from aftercall.http import AddressGuard, refused_addresses
 #: What a header's value reads as. Sent back unchanged, it keeps the value.
 MASK = "********"
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
-_HEADER_VALUE = re.compile(r"[\x20-\x7e\x80-\xff\t]{0,4000}")
+_HEADER_VALUE = re.compile(r"(?:[\x21-\x7e\xa1-\xff][\x20-\x7e\x80-\xff\t]{0,3999})?")
 
 
 def _check_url(url: str) -> str:
@@ -36,6 +37,15 @@ def _check_url(url: str) -> str:
         raise ValueError("Put the user and the password into headers, not into the URL")
     if parts.fragment:
         raise ValueError("A URL with a fragment (#…) cannot be posted to")
+    if parts.port == 0:
+        raise ValueError("No server listens on port 0")
+    if "\\" in url:
+        raise ValueError("It has a backslash in it, which different programs read differently")
+    try:
+        requests.Request("POST", url).prepare()
+        parts.hostname.encode("idna")
+    except (requests.RequestException, UnicodeError):
+        raise ValueError("No host can have a name like this") from None
     if not url.isascii() or re.search(r"[\s\x00-\x20\x7f]", url):
         raise ValueError("It has spaces or characters that must be percent-encoded")
     return url
@@ -58,7 +68,11 @@ def _check_headers(headers: dict[str, str]) -> dict[str, str]:
         if name.lower() in RESERVED_HEADERS:
             raise ValueError(f"{name} is set by aftercall")
         if not _HEADER_VALUE.fullmatch(value):
-            raise ValueError(f"The value of {name} has characters that no header can carry")
+            raise ValueError(
+                f"The value of {name} begins with a space or has characters that no header carries"
+            )
+    if len({name.lower() for name in headers}) < len(headers):
+        raise ValueError("A header is there twice, in different letters")
     return headers
 
 
@@ -108,9 +122,9 @@ class DestinationSpec(BaseModel):
     mapping: Expression = Field(
         None, description="JMESPath over `data` that makes the body; null: the default body"
     )
-    headers: Annotated[dict[str, str], Field(max_length=30), AfterValidator(_check_headers)] = (
-        Field(default_factory=dict, description="Sent with each delivery; read back masked")
-    )
+    headers: Annotated[
+        dict[str, str], Field(max_length=30, repr=False), AfterValidator(_check_headers)
+    ] = Field(default_factory=dict, description="Sent with each delivery; read back masked")
     secret: Annotated[str | None, Field(repr=False), AfterValidator(_check_secret)] = Field(
         None, description="whsec_…; made when it is not given; never read back"
     )

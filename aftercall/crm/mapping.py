@@ -5,6 +5,7 @@ call's data is a MappingError, which a person can mend.
 """
 
 import json
+from datetime import UTC
 from typing import Any
 
 import jmespath
@@ -25,7 +26,7 @@ def check_expression(expression: str) -> None:
         raise MappingError(f"It is longer than {MAX_EXPRESSION_LENGTH} characters")
     try:
         jmespath.compile(expression)
-    except (JMESPathError, RecursionError) as error:
+    except (JMESPathError, RecursionError, ValueError) as error:
         raise MappingError(f"It is not JMESPath: {_one_line(error)}") from None
 
 
@@ -34,7 +35,7 @@ def is_wanted(filter_: str | None, data: Parameters) -> bool:
     if filter_ is None:
         return True
     found = _search(filter_, data)
-    return found not in (None, False, "", [], {})
+    return not (found is None or found is False or found in ("", [], {}))
 
 
 def make_data(delivery: ClaimedDelivery) -> Parameters:
@@ -55,13 +56,17 @@ def make_body(delivery: ClaimedDelivery) -> bytes:
     data = make_data(delivery)
     body: Any
     if delivery.mapping is None:
-        timestamp = delivery.created_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        created_at = delivery.created_at.astimezone(UTC)
+        timestamp = created_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         body = {"type": delivery.type, "timestamp": timestamp, "data": data}
     else:
         body = _search(delivery.mapping, data)
         if body is None:
             raise MappingError("The mapping gives nothing (null) for this call")
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    try:
+        return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise MappingError(f"The body is not JSON: {_one_line(error)}") from None
 
 
 def preview(expression: str, data: Parameters) -> Any:

@@ -97,8 +97,8 @@ _CLAIM = text(
       WHERE id = ANY(:ids) AND state = 'queued' AND due_at <= :now
       FOR UPDATE SKIP LOCKED
     )
-    RETURNING id, workspace_id, call_id, attempts, priority, due_at, not_ready_since, revision,
-      content_hash
+    RETURNING id, workspace_id, call_id, attempts, priority, due_at, not_ready_since, unknown_since,
+      revision, content_hash
     """
 )
 
@@ -126,6 +126,7 @@ def claim_calls(
             priority=row.priority,
             due_at=row.due_at,
             not_ready_since=row.not_ready_since,
+            unknown_since=row.unknown_since,
             revision=row.revision,
             content_hash=row.content_hash,
             is_probe=row.workspace_id in probes,
@@ -168,14 +169,16 @@ _STEP = text(
         ELSE r.state END,
       due_at = CASE WHEN calls.refetch_wanted THEN :now ELSE r.due_at END,
       attempts = CASE WHEN calls.refetch_wanted THEN 0 ELSE r.attempts END,
-      priority = r.priority, not_ready_since = r.not_ready_since, last_error = r.last_error,
+      priority = r.priority, not_ready_since = r.not_ready_since,
+      unknown_since = r.unknown_since, last_error = r.last_error,
       lease_token = NULL, lease_until = NULL, lapses = 0, refetch_wanted = false
     FROM unnest(
       CAST(:ids AS bigint[]), CAST(:tokens AS uuid[]), CAST(:states AS text[]),
       CAST(:due_at AS timestamptz[]), CAST(:attempts AS smallint[]),
       CAST(:priorities AS smallint[]), CAST(:not_ready_since AS timestamptz[]),
-      CAST(:errors AS text[])
-    ) AS r (id, token, state, due_at, attempts, priority, not_ready_since, last_error)
+      CAST(:unknown_since AS timestamptz[]), CAST(:errors AS text[])
+    ) AS r (id, token, state, due_at, attempts, priority, not_ready_since, unknown_since,
+      last_error)
     WHERE calls.id = r.id AND calls.lease_token = r.token
     RETURNING calls.id
     """
@@ -186,7 +189,7 @@ _SAVE = text(
     UPDATE calls SET
       state = CASE WHEN calls.refetch_wanted THEN 'queued' ELSE 'fetched' END,
       due_at = CASE WHEN calls.refetch_wanted THEN :now ELSE calls.due_at END,
-      attempts = r.attempts, not_ready_since = NULL, last_error = NULL,
+      attempts = r.attempts, not_ready_since = NULL, unknown_since = NULL, last_error = NULL,
       lease_token = NULL, lease_until = NULL, lapses = 0, refetch_wanted = false,
       fetched_at = :now, revision = r.revision, content_hash = r.content_hash,
       answered_call_id = r.answered_call_id, status = r.status, direction = r.direction,
@@ -257,6 +260,7 @@ def _write_steps(session: Session, records: Sequence[FetchRecord], now: datetime
             "attempts": [record.step.attempts for record in records],
             "priorities": [record.step.priority for record in records],
             "not_ready_since": [record.step.not_ready_since for record in records],
+            "unknown_since": [record.step.unknown_since for record in records],
             "errors": [record.step.error for record in records],
         },
     )
@@ -361,7 +365,8 @@ _REFETCH = text(
       state = CASE state WHEN 'fetching' THEN 'fetching' ELSE 'queued' END,
       refetch_wanted = state = 'fetching',
       due_at = CASE state WHEN 'fetching' THEN due_at ELSE :now END,
-      attempts = 0, lapses = 0, priority = 0, not_ready_since = NULL
+      attempts = 0, lapses = 0, priority = 0, not_ready_since = NULL,
+      unknown_since = NULL
     WHERE id = ANY(:ids)
     RETURNING id, state
     """

@@ -67,7 +67,8 @@ _ACCEPT = text(
         due_at = CASE calls.state WHEN 'fetching' THEN calls.due_at ELSE EXCLUDED.due_at END,
         attempts = CASE WHEN calls.state IN ('fetched', 'dead') THEN 0 ELSE calls.attempts END,
         lapses = 0,
-        not_ready_since = NULL
+        not_ready_since = NULL,
+        unknown_since = NULL
       RETURNING id, workspace_id, call_id, state
     )
     SELECT e.workspace_id, e.call_id, e.type, e.is_new,

@@ -148,7 +148,10 @@ class Call(Base):
     lapses: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
     lease_token: Mapped[uuid.UUID | None]
     lease_until: Mapped[datetime | None]
+    #: Since when Twenty2 says that it is under way.
     not_ready_since: Mapped[datetime | None]
+    #: Since when Twenty2 says that it knows no such call.
+    unknown_since: Mapped[datetime | None]
     #: A newer event came while the fetch was under way.
     refetch_wanted: Mapped[bool] = mapped_column(server_default=text("false"))
     last_error: Mapped[str | None]

@@ -38,6 +38,8 @@ class NotReady:
     reason: str
     #: How long to keep looking, from the first such answer.
     patience: timedelta
+    #: Twenty2 does not know the call (yet); otherwise it does, and the call is under way.
+    is_unknown: bool = False
 
 
 class BlockKind(StrEnum):
@@ -108,7 +110,7 @@ UNDER_WAY_PATIENCE = timedelta(hours=48)
 NOT_VISIBLE_PATIENCE = timedelta(minutes=15)
 #: No Retry-After is documented; the limit is per minute.
 RATE_LIMIT_WAIT = timedelta(seconds=60)
-MAX_RATE_LIMIT_WAIT = timedelta(hours=1)
+MAX_RATE_LIMIT_WAIT = timedelta(hours=24)
 CREDENTIALS_PROBE_WAIT = timedelta(minutes=3)
 FORBIDDEN_ATTEMPTS = 3
 FORBIDDEN_IN_A_ROW = 10
@@ -148,7 +150,7 @@ def _classify_refusal(refused: Refused) -> FetchOutcome:
         case 403:
             return Retry(said, at_most=FORBIDDEN_ATTEMPTS, forbidden=True)
         case 404:
-            return NotReady(said, NOT_VISIBLE_PATIENCE)
+            return NotReady(said, NOT_VISIBLE_PATIENCE, is_unknown=True)
         case 429:
             wait = RATE_LIMIT_WAIT if refused.retry_after is None else refused.retry_after
             wait = min(max(wait, timedelta(seconds=1)), MAX_RATE_LIMIT_WAIT)

@@ -32,7 +32,10 @@ class CallStanding:
     attempts: int
     priority: int
     due_at: datetime
+    #: Of the first answer that it is under way.
     not_ready_since: datetime | None
+    #: Of the first of the 404 answers in a row.
+    unknown_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,7 @@ class CallStep:
     priority: int
     due_at: datetime
     not_ready_since: datetime | None
+    unknown_since: datetime | None
     #: None when there is nothing to complain of.
     error: str | None
 
@@ -61,6 +65,7 @@ def plan_call(
                 priority=standing.priority,
                 due_at=standing.due_at,
                 not_ready_since=None,
+                unknown_since=None,
                 error=None,
             )
         case Retry(reason=reason):
@@ -73,10 +78,14 @@ def plan_call(
                 priority=max(standing.priority, Priority.RETRY),
                 due_at=now + wait,
                 not_ready_since=standing.not_ready_since,
+                unknown_since=standing.unknown_since,
                 error=reason,
             )
         case NotReady(reason=reason, patience=patience):
-            since = standing.not_ready_since or now
+            # One 404 does not end a call that was under way, nor does being under way end a 404's
+            # patience: each is counted from its own first answer.
+            first = standing.unknown_since if outcome.is_unknown else standing.not_ready_since
+            since = first or now
             if now - since >= patience:
                 return _dead_call(
                     f"gave up after {patience} of looking: {reason}", standing, standing.attempts
@@ -86,7 +95,8 @@ def plan_call(
                 attempts=standing.attempts,
                 priority=max(standing.priority, Priority.RETRY),
                 due_at=now + look_wait(now - since),
-                not_ready_since=since,
+                not_ready_since=standing.not_ready_since if outcome.is_unknown else since,
+                unknown_since=since if outcome.is_unknown else None,
                 error=reason,
             )
         case Blocked(reason=reason):
@@ -97,6 +107,7 @@ def plan_call(
                 priority=standing.priority,
                 due_at=standing.due_at,
                 not_ready_since=standing.not_ready_since,
+                unknown_since=standing.unknown_since,
                 error=reason,
             )
         case Dead(reason=reason):
@@ -112,6 +123,7 @@ def _dead_call(reason: str, standing: CallStanding, attempts: int) -> CallStep:
         priority=standing.priority,
         due_at=standing.due_at,
         not_ready_since=standing.not_ready_since,
+        unknown_since=standing.unknown_since,
         error=reason,
     )
 

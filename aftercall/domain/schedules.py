@@ -95,14 +95,14 @@ def parse_retry_after(value: str | None, *, now: datetime) -> timedelta | None:
     text = value.strip()
     if text.isascii() and text.isdigit():
         # Longer than any cap of ours, and safe from overflow.
-        return timedelta(seconds=min(int(text[:12]), 10**9))
+        return timedelta(seconds=min(int(text.lstrip("0")[:12] or "0"), 10**9))
     try:
         at = email.utils.parsedate_to_datetime(text)
     except ValueError:
         return None
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)
-    return max(at - now, timedelta(0))
+    return at - now if at > now else None
 
 
 def _bounded(asked: timedelta | None) -> timedelta:

@@ -98,6 +98,7 @@ class ClaimedCall:
     priority: int
     due_at: datetime
     not_ready_since: datetime | None
+    unknown_since: datetime | None
     revision: int
     content_hash: bytes | None
     #: The one call that finds out whether a blocked workspace works again.

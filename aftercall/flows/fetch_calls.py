@@ -165,6 +165,7 @@ def _to_record(result: Fetched, *, now: datetime, rng: random.Random) -> FetchRe
         priority=claim.priority,
         due_at=claim.due_at,
         not_ready_since=claim.not_ready_since,
+        unknown_since=claim.unknown_since,
     )
     step = plan_call(result.outcome, standing, now=now, rng=rng)
     return FetchRecord(

@@ -30,10 +30,11 @@ def write_all(
     """Writes all; what cannot be written is written as `spoil(item, why)` instead."""
     try:
         _write_patiently(items, write)
-    except DBAPIError as error:
+    except (DBAPIError, UnicodeError) as error:
         if isinstance(error, OperationalError | InterfaceError):
             raise
-        why = type(error.orig).__name__ if error.orig else type(error).__name__
+        cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
+        why = type(cause).__name__
         if len(items) == 1:
             log.error("record.spoiled", error=why)
             _write_patiently([spoil(items[0], why)], write)

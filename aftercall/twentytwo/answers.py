@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from pydantic import (
     AliasChoices,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -39,6 +40,9 @@ _STATUS_OF_CODE = {
     "INTERNAL_ERROR": 500,
 }
 _MAX_INT = 2**31 - 1
+_MAX_DIGITS = 4_000
+#: What PostgreSQL's jsonb does not take, escaped or not.
+_UNSTORABLE = re.compile(r"\\u0000|\\u[dD]|[\ud800-\udfff]")
 _COST = re.compile(r"(?:([A-Z]{3})\s*)?(-?\d{1,12}(?:\.\d{1,6})?)\s*([A-Z]{3})?")
 
 
@@ -65,21 +69,28 @@ def read_answer(exchange: Exchange, *, now: datetime) -> tuple[Reading, CallDeta
     if not isinstance(body.get("call"), dict):
         return Unreadable("there is no call in it"), None
     detail = _read_call(body)
-    return Found(detail.status, has_ended=detail.ended_at is not None), detail
+    return Found(detail.status, has_ended=bool(body["call"].get("ended_at"))), detail
 
 
 def parse_json(body: bytes) -> Any:
     """The JSON value, fit to be stored; Unreadable when it is none."""
     try:
-        value = json.loads(body, parse_constant=lambda _: None, parse_float=_finite)
-        # PostgreSQL's jsonb takes neither NUL nor half a surrogate pair. Both come escaped.
-        if b"\\u0000" in body or b"\\ud" in body.lower():
+        text = body.decode(json.detect_encoding(body), "surrogatepass")
+        value = json.loads(
+            text, parse_constant=lambda _: None, parse_float=_finite, parse_int=_short
+        )
+        if _UNSTORABLE.search(text):
             value = _storable(value)
     except RecursionError:
         return Unreadable("the JSON is nested too deeply")
     except ValueError:
         return Unreadable("it is not JSON" if body else "it is empty")
     return value
+
+
+def _short(text: str) -> int | str:
+    # Python converts no more digits than this, lest it take for ever.
+    return int(text) if len(text) <= _MAX_DIGITS else text
 
 
 def _finite(text: str) -> float | str:
@@ -129,15 +140,23 @@ def _or_none(value: Any, validate: Callable[[Any], Any]) -> Any:
         return None
 
 
+def _number(value: Any) -> Any:
+    return None if isinstance(value, bool) else value
+
+
 def _in_utc(value: datetime | None) -> datetime | None:
     if value is None:
         return None
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    try:
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except OverflowError:
+        # The calendar's first or last day, in another zone: somebody's "not set".
+        return None
 
 
 _lenient = WrapValidator(_or_none)
 Word = Annotated[str | None, Field(None, max_length=500), _lenient]
-Count = Annotated[int | None, Field(None, ge=0, le=_MAX_INT), _lenient]
+Count = Annotated[int | None, Field(None, ge=0, le=_MAX_INT), BeforeValidator(_number), _lenient]
 Moment = Annotated[datetime | None, Field(None), _lenient]
 Object = Annotated[dict[str, Any] | None, Field(None), _lenient]
 

@@ -58,7 +58,7 @@ def is_signed(body: bytes, *, signature: str | None, secret: str) -> bool:
 def read_notice(body: bytes) -> Notice:
     """The calls that a webhook's body names; NotJson or NoCallId."""
     try:
-        parsed = json.loads(body)
+        parsed = json.loads(body, parse_int=_some_number)
     except RecursionError:
         raise NotJson("The body is JSON nested too deeply") from None
     except ValueError:
@@ -71,6 +71,11 @@ def read_notice(body: bytes) -> Notice:
         type=_clean(parsed.get("event"), _MAX_TYPE_LENGTH),
         event_id=_clean(parsed.get("event_id"), _MAX_EVENT_ID_LENGTH),
     )
+
+
+def _some_number(_digits: str) -> int:
+    # Which one is of no interest, and Python refuses to read very long ones.
+    return 0
 
 
 def check_call_id(value: Any, *, at: str) -> str:
@@ -94,7 +99,12 @@ def _call_ids(parsed: dict[str, Any]) -> tuple[str, ...]:
 
 def _workspace_id(parsed: dict[str, Any]) -> str | None:
     value = parsed.get("workspace_id")
-    return None if value is None else _check_id(value, at="workspace_id")
+    if value is None:
+        return None
+    workspace_id = _check_id(value, at="workspace_id")
+    if not workspace_id.isascii():
+        raise NoCallId("workspace_id has characters that no header can carry to Twenty2")
+    return workspace_id
 
 
 def _check_id(value: Any, *, at: str) -> str:

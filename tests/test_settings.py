@@ -1,0 +1,217 @@
+"""Settings: where they come from, and what is said of one that is missing or malformed."""
+
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from aftercall.settings import Settings, SettingsError, load_settings
+
+SECRETS = {
+    "AFTERCALL_DATABASE_URL": "postgresql://u:hunter2-database@h/db",
+    "AFTERCALL_REDIS_URL": "redis://:hunter2-redis@h/0",
+    "AFTERCALL_SECRET_KEY": "hunter2-key-and-some-more",
+    "AFTERCALL_ADMIN_TOKEN": "hunter2-admin",
+    "AFTERCALL_WEBHOOK_TOKEN": "hunter2-webhook",
+    "AFTERCALL_WEBHOOK_HMAC_SECRET": "hunter2-hmac",
+    "TWENTYTWO_API_KEY": "hunter2-api-key",
+    "TWENTYTWO_API_SECRET": "hunter2-api-secret",
+}
+
+
+@pytest.fixture(autouse=True)
+def _an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # `.env` is read from where the process runs.
+    monkeypatch.chdir(tmp_path)
+
+
+def set_all(monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+
+def complaint() -> str:
+    with pytest.raises(SettingsError) as failure:
+        load_settings()
+    assert failure.value.__cause__ is None
+    assert failure.value.__suppress_context__
+    return str(failure.value)
+
+
+# ---- defaults and sources ----------------------------------------------------
+
+
+def test_nothing_needs_to_be_set() -> None:
+    settings = load_settings()
+    assert settings.database_url is None
+    assert settings.redis_url is None
+    assert settings.data_dir == Path(".aftercall")
+    assert settings.secret_key is None
+    assert settings.admin_token is None
+    assert settings.webhook_token is None
+    assert settings.webhook_hmac_secret is None
+    assert settings.allowed_private_networks == ()
+    assert settings.twentytwo_base_url == "https://api.twentytwo.in/api"
+    assert settings.twentytwo_workspace_id is None
+    assert settings.twentytwo_rate_limit == 60
+
+
+def test_every_variable_of_the_contract_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(
+        monkeypatch,
+        **SECRETS,
+        AFTERCALL_DATA_DIR="/var/lib/aftercall",
+        AFTERCALL_ALLOWED_PRIVATE_NETWORKS="10.0.0.0/8, fd00::/8",
+        TWENTYTWO_BASE_URL="http://127.0.0.1:9000/api",
+        TWENTYTWO_WORKSPACE_ID="699ed3b91ee5bee389dcb6a3",
+        TWENTYTWO_RATE_LIMIT="120",
+    )
+    settings = load_settings()
+    assert settings.require("database_url") == SECRETS["AFTERCALL_DATABASE_URL"]
+    assert settings.require("redis_url") == SECRETS["AFTERCALL_REDIS_URL"]
+    assert settings.require("secret_key") == SECRETS["AFTERCALL_SECRET_KEY"]
+    assert settings.require("admin_token") == SECRETS["AFTERCALL_ADMIN_TOKEN"]
+    assert settings.require("webhook_token") == SECRETS["AFTERCALL_WEBHOOK_TOKEN"]
+    assert settings.require("webhook_hmac_secret") == SECRETS["AFTERCALL_WEBHOOK_HMAC_SECRET"]
+    assert settings.require("twentytwo_api_key") == SECRETS["TWENTYTWO_API_KEY"]
+    assert settings.require("twentytwo_api_secret") == SECRETS["TWENTYTWO_API_SECRET"]
+    assert settings.data_dir == Path("/var/lib/aftercall")
+    assert settings.allowed_private_networks == (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
+    assert settings.twentytwo_base_url == "http://127.0.0.1:9000/api"
+    assert settings.twentytwo_workspace_id == "699ed3b91ee5bee389dcb6a3"
+    assert settings.twentytwo_rate_limit == 120
+
+
+def test_a_file_stands_in_for_the_environment_and_the_environment_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text(
+        "# comment\nTWENTYTWO_RATE_LIMIT=70\nAFTERCALL_ADMIN_TOKEN='from the file'\nOTHER=1\n"
+    )
+    monkeypatch.setenv("AFTERCALL_ADMIN_TOKEN", "from the environment")
+    settings = load_settings()
+    assert settings.twentytwo_rate_limit == 70
+    assert settings.require("admin_token") == "from the environment"
+
+
+@pytest.mark.parametrize("name", [*SECRETS, "AFTERCALL_ALLOWED_PRIVATE_NETWORKS"])
+def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    # `${VARIABLE}` of a compose file that is not set comes out like this.
+    monkeypatch.setenv(name, "")
+    assert load_settings() == Settings(_env_file=None)
+
+
+@pytest.mark.parametrize(
+    ("given", "networks"),
+    [
+        (" ", ()),
+        (",", ()),
+        ("127.0.0.1", (ip_network("127.0.0.1/32"),)),
+        ("10.0.0.0/8,", (ip_network("10.0.0.0/8"),)),
+        ("::1/128 , 192.168.0.0/16", (ip_network("::1/128"), ip_network("192.168.0.0/16"))),
+    ],
+)
+def test_networks_are_separated_by_commas(
+    monkeypatch: pytest.MonkeyPatch, given: str, networks: tuple[object, ...]
+) -> None:
+    monkeypatch.setenv("AFTERCALL_ALLOWED_PRIVATE_NETWORKS", given)
+    assert load_settings().allowed_private_networks == networks
+
+
+# ---- what is malformed -------------------------------------------------------
+
+MALFORMED = [
+    ("AFTERCALL_ALLOWED_PRIVATE_NETWORKS", "hunter2"),
+    ("AFTERCALL_ALLOWED_PRIVATE_NETWORKS", "10.0.0.0/8,hunter2"),
+    ("AFTERCALL_ALLOWED_PRIVATE_NETWORKS", "10.0.0.1/8"),
+    ("AFTERCALL_ALLOWED_PRIVATE_NETWORKS", "10.0.0.0/33"),
+    ("AFTERCALL_ALLOWED_PRIVATE_NETWORKS", "[10.0.0.0/8]"),
+    ("TWENTYTWO_RATE_LIMIT", "hunter2"),
+    ("TWENTYTWO_RATE_LIMIT", "000"),
+    ("TWENTYTWO_RATE_LIMIT", "-5"),
+    ("TWENTYTWO_RATE_LIMIT", "60.5"),
+    ("TWENTYTWO_RATE_LIMIT", "10000001"),
+    ("TWENTYTWO_RATE_LIMIT", "9" * 5_000),
+    ("TWENTYTWO_BASE_URL", "hunter2"),
+    ("TWENTYTWO_BASE_URL", "ftp://hunter2.example/api"),
+    ("TWENTYTWO_BASE_URL", "https:///hunter2"),
+    ("TWENTYTWO_BASE_URL", "api.hunter2.example/api"),
+    ("TWENTYTWO_WORKSPACE_ID", "hunter2" * 30),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), MALFORMED, ids=lambda value: f"{value:.40}")
+def test_a_malformed_setting_is_named_in_one_line_that_does_not_show_its_value(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    said = complaint()
+    assert name in said
+    assert "\n" not in said
+    assert value.split(",")[-1] not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param("TWENTYTWO_BASE_URL", "https:// /api", id="a URL without a host"),
+        pytest.param("TWENTYTWO_BASE_URL", "https://h:port/api", id="a URL with a bad port"),
+        pytest.param("AFTERCALL_WEBHOOK_TOKEN", "   ", id="a webhook token that is blank"),
+        pytest.param("AFTERCALL_ADMIN_TOKEN", "   ", id="an admin token that is blank"),
+    ],
+)
+def test_what_could_never_work_is_malformed_too(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    # A blank token opens the door to `?token=%20`; a bad URL fails every fetch for a day.
+    monkeypatch.setenv(name, value)
+    assert name in complaint()
+
+
+def test_all_that_is_malformed_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, TWENTYTWO_RATE_LIMIT="x", TWENTYTWO_BASE_URL="y")
+    said = complaint()
+    assert "TWENTYTWO_RATE_LIMIT" in said
+    assert "TWENTYTWO_BASE_URL" in said
+    assert "\n" not in said
+
+
+def test_a_file_that_is_not_text_is_a_complaint_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"AFTERCALL_SECRET_KEY=hunter2\xe9\n")
+    said = complaint()
+    assert ".env" in said
+    assert "hunter2" not in said
+
+
+# ---- secrets -----------------------------------------------------------------
+
+
+def test_no_repr_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, **SECRETS)
+    settings = load_settings()
+    for shown in (repr(settings), str(settings), str(settings.model_dump())):
+        assert "hunter2" not in shown
+
+
+@pytest.mark.parametrize(
+    ("field", "name"),
+    [
+        ("database_url", "AFTERCALL_DATABASE_URL"),
+        ("secret_key", "AFTERCALL_SECRET_KEY"),
+        ("admin_token", "AFTERCALL_ADMIN_TOKEN"),
+        ("webhook_token", "AFTERCALL_WEBHOOK_TOKEN"),
+        ("twentytwo_api_secret", "TWENTYTWO_API_SECRET"),
+    ],
+)
+def test_a_missing_setting_is_named_with_what_to_do(field: str, name: str) -> None:
+    with pytest.raises(SettingsError) as failure:
+        load_settings().require(field)
+    assert name in str(failure.value)
+    assert "aftercall up" in str(failure.value)
+
+
+def test_settings_do_not_change() -> None:
+    settings = load_settings()
+    with pytest.raises(ValidationError):
+        settings.twentytwo_rate_limit = 5  # type: ignore[misc]
