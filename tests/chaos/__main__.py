@@ -1,4 +1,4 @@
-"""`python -m tests.chaos`: CHAOS_MINUTES (3), CHAOS_CALLS (5,000 at least), CHAOS_SEED (a new one)."""
+"""`python -m tests.chaos`: CHAOS_MINUTES (3), CHAOS_CALLS (5,000 or more), CHAOS_SEED (any)."""
 
 import os
 import secrets

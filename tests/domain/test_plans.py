@@ -40,7 +40,7 @@ MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 
 UNDER_WAY = NotReady("the call is still initiated", 48 * HOUR)
-NOT_VISIBLE = NotReady("Twenty2 answered 404", 15 * MINUTE)
+NOT_VISIBLE = NotReady("Twenty2 answered 404", 15 * MINUTE, is_unknown=True)
 SERVER_FAULT = Retry("Twenty2 answered 500")
 FORBIDDEN = Retry("Twenty2 answered 403", at_most=3, forbidden=True)
 RATE_LIMITED = Blocked("Twenty2 answered 429", MINUTE, BlockKind.RATE_LIMIT)
