@@ -22,6 +22,7 @@ IDS_PER_MESSAGE = 100
 SWEEP_EVERY = 1.0
 #: While Redis is away, ringing is tried again only after so many seconds.
 _QUIET_AFTER_FAILURE = 2.0
+_RINGING = {"socket_timeout": 2, "socket_connect_timeout": 2, "retry_on_timeout": False}
 
 
 class TaskName(StrEnum):
@@ -40,8 +41,15 @@ class QueueName(StrEnum):
     BACKLOG = "aftercall-backlog"
 
 
+def ringing_settings(redis_url: str) -> dict[str, Any]:
+    """Celery's configuration for those who only ring: somebody waits for them."""
+    settings = celery_settings(redis_url)
+    options = {**settings["broker_transport_options"], **_RINGING}
+    return {**settings, "broker_transport_options": options}
+
+
 def celery_settings(redis_url: str) -> dict[str, Any]:
-    """Celery's configuration, for those who ring as for those who work."""
+    """Celery's configuration for those who work."""
     return {
         "broker_url": broker_url(redis_url),
         "broker_transport": "aftercall.broker:Transport",

@@ -75,8 +75,8 @@ def redis_client(url: str) -> "redis.Redis":
     try:
         return redis.Redis.from_url(
             url,
-            socket_timeout=5,
-            socket_connect_timeout=3,
+            socket_timeout=2,
+            socket_connect_timeout=2,
             socket_keepalive=True,
             health_check_interval=30,
             # Once, for a connection that the server has closed meanwhile; the default waits long.

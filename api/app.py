@@ -15,7 +15,8 @@ from api.access import require_admin
 from api.body_limit import BodyLimit
 from api.docs import install_docs
 from api.metrics import make_registry
-from api.problems import install_problems
+from api.probes import Probes
+from api.problems import PROBLEMS, install_problems
 from api.receiver import Receiver
 from api.routes import calls, deliveries, destinations, stats, workspaces
 
@@ -30,12 +31,14 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.hmac_secret = secret.get_secret_value() if secret else None
     service = open_service(settings, find_stores(settings), pool_size=10)
     app.state.service = service
-    app.state.metrics = make_registry(service)
+    app.state.probes = Probes(service)
+    app.state.metrics = make_registry(service, app.state.probes)
     app.state.receiver = Receiver(service)
     try:
         yield
     finally:
         app.state.receiver.close()
+        app.state.probes.stop()
         service.close()
 
 
@@ -52,7 +55,9 @@ def create_app() -> FastAPI:
     install_problems(app)
     app.include_router(webhooks.router, tags=["webhook"])
     app.include_router(health.router)
-    operator = APIRouter(prefix="/api/v1", dependencies=[Depends(require_admin)])
+    operator = APIRouter(
+        prefix="/api/v1", dependencies=[Depends(require_admin)], responses=PROBLEMS
+    )
     for part in (calls, destinations, deliveries, workspaces, stats):
         operator.include_router(part.router)
     app.include_router(operator)

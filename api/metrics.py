@@ -12,13 +12,15 @@ from aftercall.db.reading import count_states
 from aftercall.flows.heartbeat import last_sweep_at
 from aftercall.flows.service import Service
 from aftercall.flows.spool import spool_length
+from api.probes import Probes
 
 
 class RowGauges(Collector):
     """How many rows are in which state, and for how long the oldest due one has waited."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, probes: Probes) -> None:
         self._service = service
+        self._probes = probes
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         rows = GaugeMetricFamily("aftercall_rows", "Rows by state", labels=["kind", "state"])
@@ -31,6 +33,10 @@ class RowGauges(Collector):
         up = GaugeMetricFamily("aftercall_database_up", "Whether the database answers")
         yield from self._of_redis()
         now = self._service.clock()
+        if not self._probes.is_up("database"):
+            up.add_metric([], 0)
+            yield up
+            return
         try:
             with self._service.database.transaction() as session:
                 counts = count_states(session, now=now)
@@ -50,6 +56,10 @@ class RowGauges(Collector):
 
     def _of_redis(self) -> Iterator[GaugeMetricFamily]:
         up = GaugeMetricFamily("aftercall_redis_up", "Whether Redis answers")
+        if not self._probes.is_up("redis"):
+            up.add_metric([], 0)
+            yield up
+            return
         try:
             swept_at = last_sweep_at(self._service)
             spooled = spool_length(self._service)
@@ -71,7 +81,8 @@ class RowGauges(Collector):
             )
 
 
-def make_registry(service: Service) -> CollectorRegistry:
-    registry = CollectorRegistry()
-    registry.register(RowGauges(service))
+def make_registry(service: Service, probes: Probes) -> CollectorRegistry:
+    # Not described at registration: that would ask the stores.
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(RowGauges(service, probes))
     return registry

@@ -7,13 +7,49 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from aftercall.flows.errors import Conflict, Invalid, NotFound
 
 log = logging.getLogger(__name__)
+
+#: Faults that one answer names; a request with more has the same one again and again.
+MAX_ERRORS = 20
+_SCHEMA = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"at": {"type": "string"}, "message": {"type": "string"}},
+            },
+        },
+    },
+}
+#: For the OpenAPI document: what goes wrong on every route of the operator's.
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": description,
+        "content": {"application/problem+json": {"schema": _SCHEMA}},
+    }
+    for status, description in {
+        401: "The admin token is missing or wrong",
+        404: "There is no such thing",
+        409: "It cannot be done as things stand",
+        413: "The body is over 1 MiB",
+        422: "The request is malformed; `errors` says where",
+        429: "Too many wrong tokens",
+        503: "The database does not answer",
+    }.items()
+}
 
 
 class Problem(HTTPException):
@@ -51,11 +87,19 @@ def install_problems(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     def validation(_: Request, error: RequestValidationError) -> JSONResponse:
         errors = [
-            {"at": ".".join(str(part) for part in problem["loc"]), "message": problem["msg"]}
-            for problem in error.errors()
+            {
+                "at": ".".join(str(part) for part in problem["loc"])[:200],
+                "message": str(problem["msg"]).removeprefix("Value error, "),
+            }
+            for problem in error.errors()[:MAX_ERRORS]
         ]
         first = errors[0]
         return problem_response(422, f"{first['at']}: {first['message']}", errors=errors)
+
+    @app.exception_handler(DataError)
+    @app.exception_handler(UnicodeEncodeError)
+    def unstorable(_: Request, __: Exception) -> JSONResponse:
+        return problem_response(422, "It has a character or a number in it that cannot be stored")
 
     @app.exception_handler(NotFound)
     def not_found(_: Request, error: NotFound) -> JSONResponse:
@@ -63,8 +107,8 @@ def install_problems(app: FastAPI) -> None:
 
     @app.exception_handler(Invalid)
     def invalid(_: Request, error: Invalid) -> JSONResponse:
-        errors = [{"at": at, "message": message} for at, message in error.errors]
-        return problem_response(422, str(error), errors=errors)
+        errors = [{"at": at, "message": message} for at, message in error.errors[:MAX_ERRORS]]
+        return problem_response(422, str(error)[:2_000], errors=errors)
 
     @app.exception_handler(Conflict)
     def conflict(_: Request, error: Conflict) -> JSONResponse:

@@ -68,8 +68,9 @@ class Receiver:
 
         NotStored or NoWorkspace otherwise.
         """
-        if self._loop.time() < self._away_until or self._writer.size() > MAX_WAITING:
-            return await self._keep(notice, body)
+        is_away = self._loop.time() < self._away_until or self._writer.size() > MAX_WAITING
+        if is_away and (kept := await self._keep(notice, body)) is not None:
+            return kept
         answer: asyncio.Future[Receipt] = self._loop.create_future()
         events = events_of(notice, webhook_id=new_id(), received_at=self._service.clock())
         self._writer.put(_Waiting(events, body, answer))
@@ -78,24 +79,28 @@ class Receiver:
         except (TimeoutError, NotStored):
             # It may still be stored by the writer; kept as well, it is a duplicate and no harm.
             self._away_until = self._loop.time() + AWAY
-            return await self._keep(notice, body)
+        # Redis was asked already, if the database was known to be away.
+        if is_away or (kept := await self._keep(notice, body)) is None:
+            raise NotStored
+        return kept
 
     def close(self) -> None:
         """Stores and rings for what waits."""
         self._writer.close(10)
         self._rings.close(5)
 
-    async def _keep(self, notice: Notice, body: bytes) -> Receipt:
+    async def _keep(self, notice: Notice, body: bytes) -> Receipt | None:
+        """In Redis; None when it cannot be kept there."""
         default = self._service.settings.twentytwo_workspace_id
         if notice.workspace_id is None and default is None:
             # Which workspace is meant only the database could tell.
-            raise NotStored
+            return None
         try:
             keeping = asyncio.to_thread(spool_webhook, self._service, body)
             await asyncio.wait_for(keeping, PATIENCE)
         except (redis.RedisError, TimeoutError) as error:
-            log.warning("webhook.not_stored", error=type(error).__name__)
-            raise NotStored from None
+            log.warning("webhook.not_kept", error=type(error).__name__)
+            return None
         return Receipt(len(notice.call_ids), duplicates=0)
 
     # ---- in the writer's thread ------------------------------------------------

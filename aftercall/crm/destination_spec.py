@@ -67,6 +67,8 @@ def _check_headers(headers: dict[str, str]) -> dict[str, str]:
             raise ValueError(f"{name[:40]!r} is not a header's name")
         if name.lower() in RESERVED_HEADERS:
             raise ValueError(f"{name} is set by aftercall")
+        if value == MASK:
+            raise ValueError(f"The value of {name} is only the mask of one: give the value")
         if not _HEADER_VALUE.fullmatch(value):
             raise ValueError(
                 f"The value of {name} begins with a space or has characters that no header carries"
@@ -92,6 +94,12 @@ def _check_name(name: str) -> str:
     return name.strip()
 
 
+def _check_workspace_id(workspace_id: str) -> str:
+    if not workspace_id.isprintable():
+        raise ValueError("It has control characters in it")
+    return workspace_id
+
+
 def _distinct(events: list[str]) -> list[str]:
     return sorted(set(events))
 
@@ -107,9 +115,10 @@ class DestinationSpec(BaseModel):
     name: Annotated[str, Field(max_length=100), AfterValidator(_check_name)]
     url: Annotated[str, Field(max_length=2_000), AfterValidator(_check_url)]
     kind: Literal["webhook"] = "webhook"
-    workspace_id: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(
-        None, description="Only this workspace's calls; null: every workspace's"
-    )
+    workspace_id: (
+        Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_check_workspace_id)]
+        | None
+    ) = Field(None, description="Only this workspace's calls; null: every workspace's")
     enabled: bool = True
     events: Annotated[
         list[Literal["call.completed", "call.failed"]],

@@ -5,12 +5,14 @@ call's data is a MappingError, which a person can mend.
 """
 
 import json
+import re
 from datetime import UTC
 from typing import Any
 
 import jmespath
 from jmespath.exceptions import JMESPathError
 
+from aftercall.crm.functions import fault_in
 from aftercall.domain.work import ClaimedDelivery, Parameters
 
 MAX_EXPRESSION_LENGTH = 10_000
@@ -24,10 +26,20 @@ def check_expression(expression: str) -> None:
     """MappingError when it is not JMESPath."""
     if len(expression) > MAX_EXPRESSION_LENGTH:
         raise MappingError(f"It is longer than {MAX_EXPRESSION_LENGTH} characters")
+    if not is_storable(expression):
+        raise MappingError("It has characters in it that cannot be stored")
     try:
-        jmespath.compile(expression)
+        parsed: Any = jmespath.compile(expression).parsed
     except (JMESPathError, RecursionError, ValueError) as error:
         raise MappingError(f"It is not JMESPath: {_one_line(error)}") from None
+    fault = fault_in(parsed)
+    if fault is not None:
+        raise MappingError(fault)
+
+
+def is_storable(text: str) -> bool:
+    """Whether PostgreSQL takes it: no NUL, no half of a surrogate pair."""
+    return not re.search(r"[\x00\ud800-\udfff]", text)
 
 
 def is_wanted(filter_: str | None, data: Parameters) -> bool:

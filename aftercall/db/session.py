@@ -55,7 +55,11 @@ class Database:
             connect_args={
                 "connect_timeout": 5,
                 "application_name": "aftercall",
+                # A server that is cut off is given up, not waited for.
                 "keepalives_idle": 30,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 15_000,
                 "options": "-c timezone=UTC -c statement_timeout=30s"
                 " -c idle_in_transaction_session_timeout=60s",
             },

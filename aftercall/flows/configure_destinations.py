@@ -290,8 +290,9 @@ def _spec_after(service: Service, row: Destination, change: dict[str, Any]) -> D
     change = dict(change)
     if isinstance(change.get("headers"), dict):
         # A masked value that comes back is the value that it masks.
+        kept = {name.lower(): value for name, value in current["headers"].items()}
         change["headers"] = {
-            name: current["headers"].get(name, value) if value == MASK else value
+            name: kept.get(str(name).lower(), value) if value == MASK else value
             for name, value in change["headers"].items()
         }
     if change.get("secret", "") is None:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import redis
 import structlog
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -19,7 +19,14 @@ from aftercall.twentytwo.rate_limit import workspace_lane
 
 log = structlog.get_logger(__name__)
 
-Key = Annotated[SecretStr, Field(min_length=1, max_length=500)]
+
+def _check_key(key: SecretStr) -> SecretStr:
+    if not key.get_secret_value().isprintable() or not key.get_secret_value().strip():
+        raise ValueError("It is blank, or has characters in it that no key has")
+    return key
+
+
+Key = Annotated[SecretStr, Field(min_length=1, max_length=500), AfterValidator(_check_key)]
 
 
 class WorkspaceSpec(BaseModel):

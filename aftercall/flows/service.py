@@ -16,7 +16,7 @@ from aftercall.db.workspaces import Access
 from aftercall.domain.work import Credentials
 from aftercall.embedded import StoreUrls
 from aftercall.http import AddressGuard
-from aftercall.queue import Doorbell, celery_settings
+from aftercall.queue import Doorbell, ringing_settings
 from aftercall.rate_limit import RateLimiter
 from aftercall.sealing import Sealer
 from aftercall.settings import Settings
@@ -79,7 +79,7 @@ def open_service(
     """Connects lazily: nothing is asked of a store yet."""
     if celery is None:
         celery = Celery("aftercall", set_as_current=False)
-        celery.conf.update(celery_settings(stores.redis_url))
+        celery.conf.update(ringing_settings(stores.redis_url))
     client = redis_client(stores.redis_url)
     return Service(
         settings=settings,

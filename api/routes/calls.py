@@ -85,13 +85,13 @@ def add_calls(service: ServiceOf, body: CallIds) -> AcceptedView:
     )
 
 
-@router.get("/{call_id}")
-def show_call(service: ServiceOf, call_id: str, workspace_id: str | None = None) -> CallStory:
-    """The detail, the events, the fetches, the deliveries with their attempts."""
-    return look.show_call(service, call_id, workspace_id=workspace_id)
-
-
-@router.post("/{call_id}/refetch", status_code=202)
+@router.post("/{call_id:path}/refetch", status_code=202)
 def refetch_call(service: ServiceOf, call_id: str, workspace_id: str | None = None) -> CallStory:
     """Fetches it again. New content makes new deliveries; the same content makes none."""
     return replay.refetch_call(service, call_id, workspace_id=workspace_id)
+
+
+@router.get("/{call_id:path}")
+def show_call(service: ServiceOf, call_id: str, workspace_id: str | None = None) -> CallStory:
+    """The detail, the events, the fetches, the deliveries with their attempts."""
+    return look.show_call(service, call_id, workspace_id=workspace_id)

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,6 +94,11 @@ class Api:
     def calls(self, **params: Any) -> list[Json]:
         """All calls, newest first."""
         return [call for page in self.pages("/calls", limit=500, **params) for call in page]
+
+    def stores_at_once(self) -> bool:
+        """Whether a webhook is in the database once it is answered, as are all before it."""
+        call_id = f"call_{uuid.uuid4()}"
+        return self.webhook({"call_id": call_id}).ok and len(self.calls(q=call_id)) == 1
 
     def _json(self, answer: requests.Response, status: int) -> Json:
         assert answer.status_code == status, answer.text

@@ -80,6 +80,9 @@ def house(_house: House) -> Iterator[House]:
     _house.database.set(Door.OPEN)
     _house.redis.set(Door.OPEN)
     until(lambda: _house.api.open("/readyz").ok, "it is ready again")
+    until(_house.api.stores_at_once, "webhooks go to the database again")
+    with _house.service() as service:
+        drain_spool(service)
 
 
 def until(happens: Callable[[], bool], what: str, *, seconds: float = 20) -> None:
@@ -108,10 +111,9 @@ def test_webhooks_are_taken_without_the_database_and_are_there_once_when_it_is_b
         answers = list(pool.map(lambda body: timed(lambda: send(house, body)), bodies * 2))
     assert {answer.status_code for answer, _ in answers} == {200}
     assert max(seconds for _, seconds in answers) < PATIENCE
-    assert house.api.open("/metrics").text.count("aftercall_spooled_webhooks 60.0") == 1
     house.database.set(Door.OPEN)
     with house.service() as service:
-        until(lambda: send(house, {"call_id": "call_after"}).ok, "it is back")
+        until(house.api.stores_at_once, "it is back")
         drain_spool(service)
     found = [call["call_id"] for call in house.api.calls() if f"_{door}_" in call["call_id"]]
     assert sorted(found) == sorted(body["call_id"] for body in bodies)
@@ -191,16 +193,18 @@ def test_it_is_alive_while_many_requests_wait_for_a_silent_database(house: House
             asker.join()
 
 
-def test_readiness_answers_while_the_database_is_silent(house: House) -> None:
+@pytest.mark.parametrize("path", ["/readyz", "/metrics"])
+def test_readiness_and_metrics_answer_while_the_database_is_silent(house: House, path: str) -> None:
     house.database.set(Door.SILENT)
-    answer = house.api.open("/readyz", timeout=8)
-    assert answer.status_code == 503
-    assert answer.json()["database"] != "ok"
+    answer = house.api.open(path, timeout=6)
+    assert answer.status_code == (503 if path == "/readyz" else 200)
 
 
 def test_metrics_say_which_store_is_away(house: House) -> None:
     house.database.set(Door.SHUT)
+    send(house, {"call_id": "call_kept"})
     assert (metric(house, "aftercall_database_up"), metric(house, "aftercall_redis_up")) == (0, 1)
+    assert metric(house, "aftercall_spooled_webhooks") == 1
     house.database.set(Door.OPEN)
     house.redis.set(Door.SHUT)
     assert (metric(house, "aftercall_database_up"), metric(house, "aftercall_redis_up")) == (1, 0)
@@ -249,7 +253,7 @@ def test_the_operators_api_works_without_redis(house: House, door: Door) -> None
     for request in requests_:
         answer, seconds = timed(request)
         assert answer.ok, answer.text
-        assert seconds < 10
+        assert seconds < 12
 
 
 # ---- readiness ---------------------------------------------------------------

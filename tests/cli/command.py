@@ -4,13 +4,12 @@ import atexit
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -50,51 +49,50 @@ class Result:
 
 
 class Running:
-    """A command under way: its pid, and what it says."""
+    """A command under way. It is read to its end whether somebody waits for that or not."""
 
-    def __init__(self, connection: socket.socket, stdin: int, stdout: int, stderr: int) -> None:
-        self._answers = connection.makefile("r")
+    def __init__(self, connection: socket.socket, streams: Sequence[int], stdin: bytes) -> None:
         self._connection = connection
-        self.pid = int(self._answers.readline())
-        self._said: dict[int, bytes] = {}
-        self._stdin = stdin
-        self._readers = [
-            threading.Thread(target=self._read, args=(stream,), daemon=True)
-            for stream in (stdout, stderr)
+        self._streams = [
+            os.fdopen(stream, mode, buffering=0)
+            for stream, mode in zip(streams, ("wb", "rb", "rb"), strict=True)
         ]
-        self._streams = (stdout, stderr)
-        for reader in self._readers:
-            reader.start()
+        self._said = [b"", b""]
+        self._code: int | None = None
+        self._end = threading.Thread(target=self._follow, args=(stdin,), daemon=True)
+        self._end.start()
 
-    def finish(self, stdin: str | bytes = "", *, timeout: float = 60) -> Result:
+    def finish(self, *, timeout: float = 60) -> Result:
         """Waits for its end."""
-        threading.Thread(target=self._write, args=(stdin,), daemon=True).start()
-        self._connection.settimeout(timeout)
+        self._end.join(timeout)
+        assert self._code is not None, f"not at its end after {timeout} s: {self._said}"
+        out, err = (said.decode() for said in self._said)
+        return Result(self._code, out, err)
+
+    def _follow(self, stdin: bytes) -> None:
+        helpers = [threading.Thread(target=self._write, args=(stdin,), daemon=True)]
+        helpers += [
+            threading.Thread(target=self._read, args=(number,), daemon=True) for number in (0, 1)
+        ]
+        for helper in helpers:
+            helper.start()
+        with self._connection, self._connection.makefile("r") as answers:
+            code = int(answers.readline())
+        for helper in helpers:
+            helper.join(5)
+        self._code = code
+
+    def _write(self, stdin: bytes) -> None:
         try:
-            code = int(self._answers.readline())
-        except TimeoutError:
-            os.kill(self.pid, signal.SIGKILL)
-            raise AssertionError(f"it did not end: {self._said}") from None
-        finally:
-            for reader in self._readers:
-                reader.join(5)
-            self._answers.close()
-            self._connection.close()
-        out, err = (self._said.get(stream, b"").decode() for stream in self._streams)
-        return Result(code, out, err)
+            with self._streams[0] as stream:
+                stream.write(stdin)
+        except BrokenPipeError:
+            pass  # it does not read
 
-    def _write(self, stdin: str | bytes) -> None:
-        with os.fdopen(self._stdin, "wb") as stream:
-            try:
-                stream.write(stdin.encode() if isinstance(stdin, str) else stdin)
-                stream.flush()
-            except BrokenPipeError:
-                pass  # it does not read
-
-    def _read(self, stream: int) -> None:
-        with os.fdopen(stream, "rb", buffering=0) as file:
-            while piece := file.read(65_536):
-                self._said[stream] = self._said.get(stream, b"") + piece
+    def _read(self, number: int) -> None:
+        with self._streams[number + 1] as stream:
+            while piece := stream.read(65_536):
+                self._said[number] += piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +105,7 @@ class Command:
 
     def __call__(self, *arguments: str, stdin: str | bytes = "", **settings: str) -> Result:
         """Runs it to its end; `settings` replace the usual ones, "" unsets one."""
-        return self.start(*arguments, **settings).finish(stdin)
+        return self.start(*arguments, stdin=stdin, **settings).finish()
 
     def ok(self, *arguments: str, stdin: str | bytes = "", **settings: str) -> str:
         """What it printed; it must exit 0."""
@@ -115,7 +113,7 @@ class Command:
         assert result.code == 0, result
         return result.out
 
-    def start(self, *arguments: str, **settings: str) -> Running:
+    def start(self, *arguments: str, stdin: str | bytes = "", **settings: str) -> Running:
         given = {name: value for name, value in {**self.settings, **settings}.items() if value}
         request = {
             "arguments": arguments,
@@ -128,7 +126,7 @@ class Command:
         socket.send_fds(connection, [json.dumps(request).encode()], list(theirs))
         for stream in theirs:
             os.close(stream)
-        return Running(connection, *ours)
+        return Running(connection, ours, stdin.encode() if isinstance(stdin, str) else stdin)
 
 
 def _pipe(*, reads: bool) -> tuple[int, int]:

@@ -1,8 +1,8 @@
 """Starts `aftercall` commands: each a process of its own, forked from one that did the imports.
 
 `python -m tests.cli.launcher PATH` listens on the Unix socket PATH. A request is one JSON object
-(`arguments`, `folder`, `environment`) with the command's three standard streams; the answers are
-two lines, its pid and its exit code. It ends when its standard input does.
+(`arguments`, `folder`, `environment`) with the command's three standard streams; the answer is a
+line with its exit code. It ends when its standard input does.
 
 What follows the imports is exactly what `python -m aftercall.cli.main` does; that takes a second,
 and this some hundredths.
@@ -60,10 +60,8 @@ def _attend(connection: socket.socket) -> None:
         os._exit(_run())
     for stream in streams:
         os.close(stream)
-    # The one who asked may be gone: then nobody wants to know.
-    with suppress(OSError):
-        connection.sendall(f"{pid}\n".encode())
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    # The one who asked may be gone: then nobody wants to know.
     with suppress(OSError):
         connection.sendall(f"{code}\n".encode())
 
