@@ -22,7 +22,16 @@ IDS_PER_MESSAGE = 100
 SWEEP_EVERY = 1.0
 #: While Redis is away, ringing is tried again only after so many seconds.
 _QUIET_AFTER_FAILURE = 2.0
-_RINGING = {"socket_timeout": 2, "socket_connect_timeout": 2, "retry_on_timeout": False}
+_RINGING = {
+    "socket_timeout": 2,
+    "socket_connect_timeout": 2,
+    "retry_on_timeout": False,
+    # Of the connection: once. Else kombu tries again for seconds.
+    "max_retries": 1,
+    "interval_start": 0,
+    "interval_step": 0,
+    "interval_max": 0,
+}
 
 
 class TaskName(StrEnum):

@@ -250,6 +250,23 @@ def test_every_decision_has_its_four_parts_and_stands_in_the_list(page: Path) ->
     assert page.read_text().startswith(f"# {page.name[:4]}: ")
 
 
+def test_what_is_worth_an_alert_is_what_the_code_logs() -> None:
+    line = re.search(r"^Worth an alert: (.+)$", REFERENCE, re.MULTILINE)
+    assert line
+    files = [path for top in ("aftercall", "api", "worker") for path in (ROOT / top).rglob("*.py")]
+    code = "".join(path.read_text() for path in files)
+    names = re.findall(r"`([\w.]+)`", line[1])
+    assert names
+    assert [name for name in names if f'"{name}"' not in code] == []
+
+
+def test_every_metric_has_its_row() -> None:
+    code = (ROOT / "api" / "metrics.py").read_text()
+    names = set(re.findall(r'"(aftercall_\w+)"', code))
+    assert names
+    assert [name for name in sorted(names) if f"`{name}" not in REFERENCE] == []
+
+
 # ---- what must not be there --------------------------------------------------
 
 #: Put together here, so that this file does not name them either.

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import click
 
-from aftercall.cli.session import console, errors, open_session, show_json, show_table
+from aftercall.cli.session import (
+    Moment,
+    open_session,
+    read_text,
+    say,
+    say_aside,
+    show_json,
+    show_table,
+)
 from aftercall.db.reading import CallQuery
 from aftercall.domain.states import CallState, Priority
 from aftercall.flows import look, replay
@@ -31,8 +39,8 @@ def calls() -> None:
 @click.option("--status", help="Twenty2's word, for example completed.")
 @click.option("--q", help="A call id, or the end of a phone number.")
 @click.option("--workspace")
-@click.option("--since", type=click.DateTime(), help="UTC.")
-@click.option("--until", type=click.DateTime(), help="UTC.")
+@click.option("--since", type=Moment(), help="UTC.")
+@click.option("--until", type=Moment(), help="UTC.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, look.MAX_LIMIT))
 @click.option("--cursor", help="The next_cursor of the page before.")
 @_as_json
@@ -75,10 +83,12 @@ def list_calls(
             )
             for call in page.items
         ),
-        empty="No calls yet. They come with Twenty2's webhook, or with `aftercall enqueue ID`.",
+        empty="No calls yet. They come with Twenty2's webhook, or with `aftercall enqueue ID`."
+        if query == CallQuery(limit=limit) and cursor is None
+        else "No calls match.",
     )
     if page.next_cursor:
-        errors.print(f"More: --cursor {page.next_cursor}", highlight=False)
+        say_aside(f"More: --cursor {page.next_cursor}")
 
 
 @calls.command("show")
@@ -102,7 +112,7 @@ def refetch_call(call_id: str, workspace: str | None) -> None:
     """Fetch it again; new content makes new deliveries."""
     with open_session() as service:
         replay.refetch_call(service, call_id, workspace_id=workspace)
-    console.print(f"{call_id} is queued to be fetched again.")
+    say(f"{call_id} is queued to be fetched again.")
 
 
 @click.command()
@@ -114,7 +124,7 @@ def enqueue(call_ids: tuple[str, ...], path: Path | None, workspace: str | None)
     if bool(call_ids) == (path is not None):
         raise click.UsageError("give either ids (or - for standard input) or --file")
     if path is not None:
-        lines = path.read_text().splitlines()
+        lines = read_text(path).splitlines()
     elif call_ids == ("-",):
         lines = sys.stdin.read().splitlines()
     else:
@@ -140,8 +150,8 @@ def enqueue(call_ids: tuple[str, ...], path: Path | None, workspace: str | None)
             received += len(accepted)
             duplicates += sum(one.is_duplicate for one in accepted)
             if len(ids) > _CHUNK:
-                errors.print(f"{received} of {len(ids)}", highlight=False)
-    console.print(f"{received - duplicates} queued, {duplicates} known already.", highlight=False)
+                say_aside(f"{received} of {len(ids)}")
+    say(f"{received - duplicates} queued, {duplicates} known already.")
 
 
 def _check_lines(lines: list[str]) -> list[str]:
@@ -163,14 +173,14 @@ def _check_lines(lines: list[str]) -> list[str]:
 
 def print_story(story: CallStory) -> None:
     """One call, as a person reads it."""
-    console.print(f"[bold]{story.call_id}[/] (workspace {story.workspace_id})", highlight=False)
-    console.print(f"  {story.state}" + (f": {story.last_error}" if story.last_error else ""))
+    say(f"{story.call_id} (workspace {story.workspace_id})")
+    say(f"  {story.state}" + (f": {story.last_error}" if story.last_error else ""))
     if story.status:
         length = f", {story.duration_seconds} s" if story.duration_seconds is not None else ""
         cost = f", {story.cost.amount} {story.cost.currency or ''}" if story.cost else ""
-        console.print(f"  the call {story.status}{length}{cost}", highlight=False)
+        say(f"  the call {story.status}{length}{cost}")
     for key, value in (story.output_parameters or {}).items():
-        console.print(f"    {key}: {value}", highlight=False, markup=False)
+        say(f"    {key}: {value}")
     for event in story.events:
         again = f", and {event.duplicates} times again" if event.duplicates else ""
         _moment(event.received_at, f"received {event.type}{again}")
@@ -198,4 +208,4 @@ def _attempt(what: str, attempt: AttemptView) -> None:
 
 
 def _moment(at: datetime, text: str) -> None:
-    console.print(f"  {at:%H:%M:%S.%f}"[:-3] + f"  {text}", highlight=False, markup=False)
+    say(f"  {at:%H:%M:%S.%f}"[:-3] + f"  {text}")

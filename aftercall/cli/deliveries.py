@@ -5,7 +5,7 @@ from datetime import datetime
 
 import click
 
-from aftercall.cli.session import console, errors, open_session, show_json, show_table
+from aftercall.cli.session import Moment, open_session, say, say_aside, show_json, show_table
 from aftercall.db.reading import DeliveryQuery
 from aftercall.domain.states import DeliveryState
 from aftercall.flows import look, replay
@@ -65,7 +65,7 @@ def list_deliveries(
         "see `aftercall destinations list`.",
     )
     if page.next_cursor:
-        errors.print(f"More: --cursor {page.next_cursor}", highlight=False)
+        say_aside(f"More: --cursor {page.next_cursor}")
 
 
 @deliveries.command("show")
@@ -78,11 +78,10 @@ def show_delivery(delivery_id: uuid.UUID, as_json: bool) -> None:
     if as_json:
         show_json(delivery)
         return
-    console.print(f"[bold]{delivery.id}[/] {delivery.state}", highlight=False)
-    console.print(
+    say(f"{delivery.id} {delivery.state}")
+    say(
         f"  call {delivery.call_id} to {delivery.destination}"
         + (f": {delivery.last_error}" if delivery.last_error else ""),
-        highlight=False,
     )
     show_table(
         ("ATTEMPT", "STARTED (UTC)", "OUTCOME", "STATUS", "MS", "REASON", "ANSWER"),
@@ -106,8 +105,8 @@ def show_delivery(delivery_id: uuid.UUID, as_json: bool) -> None:
 @click.argument("delivery_id", type=click.UUID, required=False)
 @_state
 @_destination
-@click.option("--since", type=click.DateTime(), help="Made at or after; UTC.")
-@click.option("--until", type=click.DateTime(), help="Made before; UTC.")
+@click.option("--since", type=Moment(), help="Made at or after; UTC.")
+@click.option("--until", type=Moment(), help="Made before; UTC.")
 def replay_deliveries(
     delivery_id: uuid.UUID | None,
     state: str | None,
@@ -124,7 +123,7 @@ def replay_deliveries(
     with open_session() as service:
         if delivery_id is not None:
             delivery = replay.replay_delivery(service, delivery_id)
-            console.print(f"{delivery.id} is {delivery.state}.", highlight=False)
+            say(f"{delivery.id} is {delivery.state}.")
             return
         replayed = replay.replay_matching(
             service,
@@ -133,4 +132,4 @@ def replay_deliveries(
             since=since,
             until=until,
         )
-    console.print(f"{replayed.replayed} deliveries go again.", highlight=False)
+    say(f"{replayed.replayed} deliveries go again.")

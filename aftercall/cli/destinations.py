@@ -8,10 +8,12 @@ from typing import Any
 import click
 import yaml
 
-from aftercall.cli.session import console, open_session, show_json, show_table
+from aftercall.cli.session import open_session, read_text, say, show_json, show_table
+from aftercall.crm.destination_spec import DestinationSpec
 from aftercall.domain.work import EVENT_TYPES
 from aftercall.flows import configure_destinations as flow
 from aftercall.flows.errors import Invalid
+from aftercall.flows.views import Page
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="As the API answers.")
 _which = click.argument("destination", metavar="NAME|ID")
@@ -29,7 +31,7 @@ def list_destinations(as_json: bool) -> None:
     with open_session() as service:
         found = flow.list_destinations(service)
     if as_json:
-        show_json(found)
+        show_json(Page(items=found, next_cursor=None))
         return
     show_table(
         ("ID", "NAME", "URL", "EVENTS", "STATE"),
@@ -94,8 +96,8 @@ def add_destination(
     if as_json:
         show_json(made)
         return
-    console.print(f"Made {made.name} ({made.id}).", highlight=False)
-    console.print(f"Its secret, shown only now: {made.secret}", highlight=False, soft_wrap=True)
+    say(f"Made {made.name} ({made.id}).")
+    say(f"Its secret, shown only now: {made.secret}")
 
 
 @destinations.command("apply")
@@ -109,17 +111,15 @@ def add_destination(
 )
 def apply_destinations(path: Path) -> None:
     """Make destinations be as the file says, by name. Doing it again changes nothing."""
-    text = sys.stdin.read() if str(path) == "-" else path.read_text()
-    specs = [flow.read_spec(entry) for entry in _entries(text)]
+    text = sys.stdin.read() if str(path) == "-" else read_text(path)
+    specs = _read_specs(_entries(text))
     with open_session() as service:
         applied = flow.apply_destinations(service, specs)
     for one in applied:
-        console.print(f"{one.change:9}  {one.name}", highlight=False)
+        say(f"{one.change:9}  {one.name}")
         if one.secret is not None:
-            console.print(
+            say(
                 f"           its secret, shown only now: {one.secret}",
-                highlight=False,
-                soft_wrap=True,
             )
 
 
@@ -135,9 +135,9 @@ def test_destination(destination: str, as_json: bool) -> None:
     else:
         status = f" ({answer.status_code})" if answer.status_code else ""
         why = f": {answer.reason}" if answer.reason else ""
-        console.print(f"{answer.outcome}{status} in {answer.duration_ms} ms{why}", highlight=False)
+        say(f"{answer.outcome}{status} in {answer.duration_ms} ms{why}")
         if answer.response_excerpt:
-            console.print(answer.response_excerpt, highlight=False, markup=False)
+            say(answer.response_excerpt)
     if answer.outcome != "succeeded":
         raise SystemExit(1)
 
@@ -148,7 +148,7 @@ def enable_destination(destination: str) -> None:
     """What was held goes on its way."""
     with open_session() as service:
         one = flow.enable_destination(service, flow.find_destination_id(service, destination))
-    console.print(f"{one.name} is enabled.")
+    say(f"{one.name} is enabled.")
 
 
 @destinations.command("disable")
@@ -157,7 +157,7 @@ def disable_destination(destination: str) -> None:
     """Deliveries are held until it is enabled."""
     with open_session() as service:
         one = flow.disable_destination(service, flow.find_destination_id(service, destination))
-    console.print(f"{one.name} is disabled; its deliveries are held.")
+    say(f"{one.name} is disabled; its deliveries are held.")
 
 
 @destinations.command("rotate-secret")
@@ -170,7 +170,7 @@ def rotate_secret(destination: str, as_json: bool) -> None:
     if as_json:
         show_json(one)
         return
-    console.print(f"The secret, shown only now: {one.secret}", highlight=False, soft_wrap=True)
+    say(f"The secret, shown only now: {one.secret}")
 
 
 @destinations.command("remove")
@@ -184,7 +184,7 @@ def remove_destination(destination: str, yes: bool) -> None:
         if not yes:
             click.confirm(f"Remove {one.name}? What waits for it will be dead", abort=True)
         flow.remove_destination(service, id_)
-    console.print(f"{one.name} is removed.")
+    say(f"{one.name} is removed.")
 
 
 def _read_headers(headers: tuple[str, ...]) -> dict[str, str]:
@@ -195,6 +195,19 @@ def _read_headers(headers: tuple[str, ...]) -> dict[str, str]:
             raise click.UsageError("a header is NAME:VALUE")
         read[name.strip()] = value.strip()
     return read
+
+
+def _read_specs(entries: list[Any]) -> list[DestinationSpec]:
+    """Invalid, naming the entry, when one of them is not a good one."""
+    specs = []
+    for number, entry in enumerate(entries, start=1):
+        name = entry.get("name") if isinstance(entry, dict) else None
+        try:
+            specs.append(flow.read_spec(entry))
+        except Invalid as error:
+            which = f"destination {number}" + (f" ({name})" if name else "")
+            raise Invalid([(f"{which}: {at}", message) for at, message in error.errors]) from None
+    return specs
 
 
 def _entries(text: str) -> list[Any]:

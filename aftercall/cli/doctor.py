@@ -6,9 +6,10 @@ from contextlib import closing
 import redis
 from sqlalchemy.exc import SQLAlchemyError
 
-from aftercall.cli.session import EXPECTED, console, current_settings
+from aftercall.cli.session import EXPECTED, console, current_settings, say
 from aftercall.crm.destination_spec import unreachable_reason
 from aftercall.db.destinations import list_destinations
+from aftercall.db.models import Destination
 from aftercall.db.schema import check_schema
 from aftercall.db.workspaces import Access, list_workspaces
 from aftercall.domain.exchange import NoAnswer
@@ -35,10 +36,12 @@ def run_doctor() -> int:
     faults = 0
     for name, fault in _examine():
         if fault is None:
-            console.print(f"[green]ok[/]    {name}", highlight=False)
+            console.print("[green]ok[/]    ", end="")
+            say(name)
         else:
             faults += 1
-            console.print(f"[red]fault[/] {name}: {fault}", highlight=False, soft_wrap=True)
+            console.print("[red]fault[/] ", end="")
+            say(f"{name}: {fault}")
     console.print("All is well." if not faults else f"{faults} to mend.", highlight=False)
     return 1 if faults else 0
 
@@ -150,7 +153,7 @@ def _check_destinations(service: Service) -> Iterator[Finding]:
     if not rows:
         yield "destinations", "there are none: aftercall destinations add NAME URL"
     for row in rows:
-        fault = unreachable_reason(row.url, service.guard())
+        fault = _check_secrets(service, row) or unreachable_reason(row.url, service.guard())
         if fault is None:
             fault = _check_name(row.url, service)
         if fault is None and not row.enabled:
@@ -159,6 +162,16 @@ def _check_destinations(service: Service) -> Iterator[Finding]:
                 f"`aftercall destinations enable {row.name!r}`"
             )
         yield f"destination {row.name}", fault
+
+
+def _check_secrets(service: Service, row: Destination) -> str | None:
+    try:
+        service.sealer.open(row.secret_sealed)
+        if row.headers_sealed is not None:
+            service.sealer.open(row.headers_sealed)
+    except SealError as error:
+        return str(error)
+    return None
 
 
 def _check_name(url: str, service: Service) -> str | None:

@@ -5,6 +5,7 @@ import sys
 from importlib.metadata import version
 
 import click
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 
 from aftercall.cli.calls import calls, enqueue
 from aftercall.cli.deliveries import deliveries
@@ -17,7 +18,7 @@ from aftercall.cli.processes import (
     child_environment,
     worker_arguments,
 )
-from aftercall.cli.session import EXPECTED, console, current_settings, fail
+from aftercall.cli.session import EXPECTED, current_settings, fail, say
 from aftercall.cli.up import open_stores
 from aftercall.cli.workspaces import workspaces
 from aftercall.db.schema import check_schema
@@ -139,6 +140,10 @@ def main() -> None:
         sys.exit(130)
     except (*EXPECTED, PortInUse) as error:
         raise fail(str(error)) from None
+    except (DataError, UnicodeEncodeError):
+        raise fail("It has a character or a number in it that cannot be stored") from None
+    except (OperationalError, InterfaceError):
+        raise fail("The database does not answer any more; try again") from None
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -152,7 +157,7 @@ def _migrate(url: str) -> None:
         check_schema(database)
     finally:
         database.close()
-    console.print("The schema is up to date.")
+    say("The schema is up to date.")
 
 
 def _become(arguments: list[str]) -> None:

@@ -20,8 +20,10 @@ def kept_secrets(data_dir: Path) -> dict[str, SecretStr]:
         kept = json.loads(path.read_text())
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"{path} cannot be read ({type(error).__name__}): restore it") from None
+    if not isinstance(kept, dict) or not all(isinstance(value, str) for value in kept.values()):
+        raise SettingsError(f"{path} does not hold what `aftercall up` wrote: restore it")
     return {name: SecretStr(kept[name]) for name in NAMES if name in kept}
 
 

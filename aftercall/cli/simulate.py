@@ -3,7 +3,8 @@
 import signal
 import threading
 
-from aftercall.cli.session import console
+from aftercall.cli.processes import check_port
+from aftercall.cli.session import say
 from aftercall.simulator import SimulatedWorkspace, Simulator
 
 WORKSPACE = "699ed3b91ee5bee389dcb6a3"
@@ -20,6 +21,9 @@ def run_simulator(*, ports: tuple[int, int], rate_limit: int, seed: int) -> None
         api_secret="simulated-secret",  # noqa: S106 - made up, for a made-up provider
         rate_limit=rate_limit,
     )
+    for port in ports:
+        if port:
+            check_port("127.0.0.1", port)
     with Simulator(seed=seed, workspaces=[workspace], ports=ports) as simulator:
         twentytwo, crm = simulator.twentytwo, simulator.crm
         lines = [
@@ -37,6 +41,6 @@ def run_simulator(*, ports: tuple[int, int], rate_limit: int, seed: int) -> None
             '\'{"count": 10, "webhook_url": "…"}\'',
             f"  curl {crm.server.origin}/_simulator/report",
         ]
-        console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+        say("\n".join(lines))
         while not stop.wait(1.0):
             pass

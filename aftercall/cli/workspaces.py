@@ -3,10 +3,11 @@
 import click
 from pydantic import ValidationError
 
-from aftercall.cli.session import console, open_session, show_json, show_table
+from aftercall.cli.session import open_session, say, show_json, show_table
 from aftercall.flows import look
 from aftercall.flows.configure_workspaces import WorkspaceSpec, set_workspace
 from aftercall.flows.errors import invalid_from
+from aftercall.flows.views import Page
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="As the API answers.")
 
@@ -23,7 +24,7 @@ def list_workspaces(as_json: bool) -> None:
     with open_session() as service:
         found = look.show_workspaces(service)
     if as_json:
-        show_json(found)
+        show_json(Page(items=found, next_cursor=None))
         return
     show_table(
         ("WORKSPACE", "CREDENTIALS", "REQUESTS A MINUTE", "STATE"),
@@ -70,4 +71,4 @@ def set_(
     if as_json:
         show_json(view)
         return
-    console.print(f"{view.workspace_id} is set: {view.block_reason or 'works'}", highlight=False)
+    say(f"{view.workspace_id} is set: {view.block_reason or 'works'}")

@@ -17,10 +17,27 @@ class SchemaError(Exception):
 
 
 def migrate(url: str) -> None:
-    """To the newest version; two at once take turns."""
+    """To the newest version; two at once take turns. SchemaError when the database is newer."""
+    database = Database(url, pool_size=1)
+    try:
+        _check_known(database)
+    finally:
+        database.close()
     config = _config()
     config.attributes["url"] = url
     command.upgrade(config, "head")
+
+
+def _check_known(database: Database) -> None:
+    scripts = ScriptDirectory.from_config(_config())
+    known = {script.revision for script in scripts.walk_revisions()}
+    with database.engine.connect() as connection:
+        found = MigrationContext.configure(connection).get_current_heads()
+    if not set(found) <= known:
+        raise SchemaError(
+            f"The database's schema {', '.join(found)} is newer than this version of aftercall: "
+            "update aftercall"
+        )
 
 
 def check_schema(database: Database) -> None:
@@ -33,15 +50,10 @@ def check_schema(database: Database) -> None:
         return
     if not found:
         raise SchemaError("The database has no tables of aftercall yet: run `aftercall migrate`")
-    known = {script.revision for script in scripts.walk_revisions()}
-    if set(found) <= known:
-        raise SchemaError(
-            f"The database's schema is {', '.join(found)}, this version needs {needed}: "
-            "run `aftercall migrate`"
-        )
+    _check_known(database)
     raise SchemaError(
-        f"The database's schema {', '.join(found)} is newer than this version of aftercall: "
-        "update aftercall"
+        f"The database's schema is {', '.join(found)}, this version needs {needed}: "
+        "run `aftercall migrate`"
     )
 
 

@@ -79,15 +79,7 @@ def find_destination_id(service: Service, name_or_id: str) -> uuid.UUID:
 def create_destination(service: Service, spec: DestinationSpec) -> NewDestinationView:
     """With its secret, for the only time."""
     _check_reachable(service, spec)
-    secret = spec.secret or new_secret()
-    row = Destination(
-        id=new_id(),
-        headers_sealed=_seal_headers(service, spec.headers),
-        secret_sealed=service.sealer.seal(secret),
-        enabled=spec.enabled,
-        disabled_reason=None if spec.enabled else "Disabled by hand",
-        **{name: getattr(spec, name) for name in _FIELDS},
-    )
+    row, secret = _new_row(service, spec)
     try:
         with service.database.transaction() as session:
             _check_workspace(session, spec)
@@ -162,23 +154,29 @@ def apply_destinations(service: Service, specs: list[DestinationSpec]) -> list[A
     names = [spec.name for spec in specs]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise Invalid([("name", f"{name!r} is there twice") for name in twice])
-    return [_apply(service, spec) for spec in specs]
-
-
-def _apply(service: Service, spec: DestinationSpec) -> Applied:
+    for spec in specs:
+        _check_reachable(service, spec)
+    # All or nothing: a secret that was shown to nobody would be lost.
     with service.database.transaction() as session:
-        found = destinations_db.find_destination(session, spec.name)
-        before = None if found is None else _current(service, found)
-    if found is None or before is None:
-        created = create_destination(service, spec)
-        return Applied(spec.name, "created", None if spec.secret else created.secret)
-    wanted = spec.model_dump()
-    if spec.secret is None:
-        del wanted["secret"]
-        del before["secret"]
+        return [_apply(service, session, spec) for spec in specs]
+
+
+def _apply(service: Service, session: Session, spec: DestinationSpec) -> Applied:
+    _check_workspace(session, spec)
+    row = destinations_db.find_destination(session, spec.name)
+    if row is None:
+        row, secret = _new_row(service, spec)
+        session.add(row)
+        session.flush()
+        return Applied(spec.name, "created", None if spec.secret else secret)
+    before = _current(service, row)
+    wanted = {**before, **spec.model_dump(exclude={"secret", "enabled"})}
+    # What the file does not speak of stays: a hook that was disabled is not enabled by a deploy.
+    wanted |= spec.model_dump(include=spec.model_fields_set & {"secret", "enabled"})
     if wanted == before:
         return Applied(spec.name, "unchanged", None)
-    change_destination(service, found.id, wanted)
+    _write(service, session, row, DestinationSpec.model_validate(wanted), now=service.clock())
+    session.flush()
     return Applied(spec.name, "changed", None)
 
 
@@ -267,6 +265,20 @@ def _sample_delivery(row: Destination, *, now: datetime) -> ClaimedDelivery:
 
 
 # ---- rows and specs ----------------------------------------------------------
+
+
+def _new_row(service: Service, spec: DestinationSpec) -> tuple[Destination, str]:
+    """The row, and its secret for the only time."""
+    secret = spec.secret or new_secret()
+    row = Destination(
+        id=new_id(),
+        headers_sealed=_seal_headers(service, spec.headers),
+        secret_sealed=service.sealer.seal(secret),
+        enabled=spec.enabled,
+        disabled_reason=None if spec.enabled else "Disabled by hand",
+        **{name: getattr(spec, name) for name in _FIELDS},
+    )
+    return row, secret
 
 
 def _get(session: Session, id_: uuid.UUID, *, for_change: bool = False) -> Destination:

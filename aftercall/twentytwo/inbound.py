@@ -11,8 +11,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-#: More ids than fit the body cap are no webhook.
 MAX_ID_LENGTH = 128
+#: So many are stored within a second or two; more would hold up the webhooks behind them.
+MAX_IDS = 10_000
 _MAX_TYPE_LENGTH = 100
 _MAX_EVENT_ID_LENGTH = 200
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -88,6 +89,8 @@ def _call_ids(parsed: dict[str, Any]) -> tuple[str, ...]:
         ids = parsed["call_ids"]
         if not isinstance(ids, list) or not ids:
             raise NoCallId("call_ids is not a list with at least one id in it")
+        if len(ids) > MAX_IDS:
+            raise NoCallId(f"call_ids has more than {MAX_IDS} ids: send them in parts")
         return tuple(_check_id(value, at=f"call_ids[{index}]") for index, value in enumerate(ids))
     if "call_id" in parsed:
         return (_check_id(parsed["call_id"], at="call_id"),)

@@ -98,6 +98,8 @@ class Up:
                 start_new_session=True,
             )
         self.admin_token = self.webhook_url = ""
+        #: Of its destinations.
+        self.secrets: list[str] = []
 
     def wait_until_ready(self) -> None:
         until(self._is_ready, "up is ready", seconds=60, log=self.log)
@@ -145,6 +147,7 @@ class Up:
         body = {"name": name, "url": simulator.crm.hook_url(name), **fields}
         made = self.call("POST", "/destinations", body)
         simulator.crm.add_hook(name, made["secret"])
+        self.secrets.append(made["secret"])
         return str(made["id"])
 
     def wait_until_quiet(self, *, seconds: float) -> None:
@@ -465,6 +468,7 @@ def test_a_thousand_calls_arrive_once_and_right_although_everything_fails_once(
             calls = {call["call_id"]: call for call in up.all("/calls")}
             deliveries = up.all("/deliveries")
             assert up.stop() == 0
+        check_log(up, simulator)
         check_calls(calls, plan, simulator)
         check_deliveries(deliveries, calls, plan, ids)
         check_hooks(deliveries, calls, plan, simulator)
@@ -530,6 +534,21 @@ def until_held_then_enable(up: Up, destination_id: str) -> None:
     assert "410" in found["disabled_reason"]
     assert up.all("/deliveries", destination_id=destination_id, state="held")
     up.call("POST", f"/destinations/{destination_id}/enable")
+
+
+def check_log(up: Up, simulator: Simulator) -> None:
+    """No traceback, no secret, no phone number; the tokens stand in the greeting alone."""
+    said = up.log.read_text()
+    assert "Traceback" not in said
+    for workspace in simulator.twentytwo.workspaces:
+        for secret in (workspace.api_key, workspace.api_secret, workspace.basic_token):
+            assert secret not in said
+    for secret in up.secrets:
+        assert secret.removeprefix("whsec_") not in said
+    for token in (up.admin_token, up.webhook_url.partition("token=")[2]):
+        assert said.count(token) == 1
+    for receipt in simulator.crm.receipts("callbacks"):
+        assert receipt.body["phone"] not in said
 
 
 # ---- what was saved ----
@@ -715,7 +734,6 @@ def test_up_starts_says_what_to_paste_and_stops_without_a_trace_as_often_as_aske
             assert stat.S_IMODE(secrets.stat().st_mode) == 0o600
             assert up.webhook_url.startswith(f"{up.origin}/webhooks/twentytwo?token=")
             assert_another_is_refused(up, port=free_port())
-            assert_another_is_refused(up, port=up.port)
             assert_commands_find_it(up, folder)
             # What is under way when it is told to stop is finished, and not done twice.
             up.add_destination(simulator, "leads")
@@ -732,6 +750,25 @@ def test_up_starts_says_what_to_paste_and_stops_without_a_trace_as_often_as_aske
             assert len(simulator.crm.requests()) == 1
             assert again.stop(signal.SIGINT) == 0
             assert "Traceback" not in again.log.read_text()
+
+
+def test_up_says_that_it_is_up_when_it_answers_and_that_another_runs_already(
+    folder: Path,
+) -> None:
+    with Simulator(seed=1, workspaces=[WORKSPACE]) as simulator:
+        up = Up(folder, simulator)
+        try:
+            until(lambda: "aftercall is up" in up.log.read_text(), "it says so", log=up.log)
+            try:
+                answered = requests.get(f"{up.origin}/healthz", timeout=5).ok
+            except requests.ConnectionError:
+                answered = False
+            up.wait_until_ready()
+            # As it happens: the same command, typed again in another window.
+            assert_another_is_refused(up, port=up.port)
+            assert answered
+        finally:
+            up.kill_all()
 
 
 def assert_another_is_refused(up: Up, *, port: int) -> None:
