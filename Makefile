@@ -1,6 +1,6 @@
 # Every target sets up what it needs. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help up demo test check fix bench chaos lock clean smoke
+.PHONY: help up demo test check fix chaos lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -33,17 +33,14 @@ check: $(READY) ## Format, lint, types, import contracts, migration drift, compo
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --verbose 2>/dev/null | tail -n 12 || { $(BIN)/lint-imports; exit 1; }
-	@$(BIN)/python -m pytest -q tests/db/test_migrations.py
+	@$(BIN)/python -m pytest -q tests/db/test_migrations.py tests/test_deployment.py
 
 fix: $(READY) ## Formats, and repairs what the linter can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(READY) ## Calls a second through the whole path, on this machine
-	@$(BIN)/python -m bench
-
 chaos: $(READY) ## Breaks everything while calls flow, then counts what was lost
-	@$(BIN)/python -m pytest -q tests/chaos
+	@$(BIN)/python -m tests.chaos
 
 lock: $(READY) ## Pins the newest versions that pyproject.toml allows
 	@$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header --quiet --upgrade -o requirements.lock

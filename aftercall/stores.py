@@ -41,7 +41,7 @@ def find_stores(settings: Settings) -> StoreUrls:
     ):
         if not url:
             raise SettingsError(
-                f"{variable} is not set, and no embedded store runs on {settings.data_dir}: "
+                f"{variable} is not set, and no embedded stores answer on {settings.data_dir}: "
                 "set it, or start `aftercall up`"
             )
     return StoreUrls(database_url=database_url, redis_url=redis_url)

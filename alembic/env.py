@@ -17,7 +17,7 @@ MIGRATION_LOCK = 7_130_151_018_120_117
 
 
 def run() -> None:
-    url = context.config.attributes.get("url") or find_stores(load_settings()).database_url
+    url = context.config.attributes.get("url") or _url_of_settings()
     engine = create_engine(database_url(url), poolclass=pool.NullPool)
     with engine.connect() as connection:
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
@@ -30,6 +30,13 @@ def run() -> None:
             context.run_migrations()
         connection.commit()
     engine.dispose()
+
+
+def _url_of_settings() -> str:
+    settings = load_settings()
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    return find_stores(settings).database_url
 
 
 run()

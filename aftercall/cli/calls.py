@@ -141,8 +141,8 @@ def enqueue(call_ids: tuple[str, ...], path: Path | None, workspace: str | None)
                     service,
                     chunk,
                     workspace_id=workspace,
-                    # A list from a file never goes before what is happening now.
-                    priority=Priority.BACKFILL if path else Priority.FRESH,
+                    # A list never goes before what is happening now.
+                    priority=Priority.BACKFILL if path or call_ids == ("-",) else Priority.FRESH,
                     body=b"aftercall enqueue",
                 )
             except NoWorkspace as error:

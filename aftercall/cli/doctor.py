@@ -15,7 +15,7 @@ from aftercall.db.workspaces import Access, list_workspaces
 from aftercall.domain.exchange import NoAnswer
 from aftercall.flows.claim_calls import lane_of
 from aftercall.flows.heartbeat import silence
-from aftercall.flows.look import show_stats
+from aftercall.flows.look import show_stats, show_workspace
 from aftercall.flows.service import Service, open_service
 from aftercall.http import refused_addresses
 from aftercall.rate_limit import Wish
@@ -127,8 +127,9 @@ def _check_workspace(service: Service, access: Access, *, may_ask: bool) -> str 
         return str(error)
     if credentials is None:
         return f"it has no credentials: {set_it}"
-    if not may_ask:
-        return None
+    blocked = show_workspace(service, access.workspace_id).block_reason
+    if not may_ask or blocked is not None:
+        return blocked
     try:
         if not service.limiter.take([Wish(lane_of(service, access), fresh=1, paced=0)])[0].fresh:
             return "not checked: its rate limit is used up or blocked; try again in a minute"
@@ -156,6 +157,11 @@ def _check_destinations(service: Service) -> Iterator[Finding]:
         fault = _check_secrets(service, row) or unreachable_reason(row.url, service.guard())
         if fault is None:
             fault = _check_name(row.url, service)
+        if fault is None and row.paused_until and row.paused_until > service.clock():
+            fault = (
+                f"it is paused until {row.paused_until:%H:%M:%S} UTC after "
+                f"{row.failures_in_a_row} failures in a row; it goes on by itself once it answers"
+            )
         if fault is None and not row.enabled:
             fault = (
                 f"it is disabled ({row.disabled_reason}): mend it, then "

@@ -24,6 +24,8 @@ from aftercall.cli.workspaces import workspaces
 from aftercall.db.schema import check_schema
 from aftercall.db.schema import migrate as migrate_schema
 from aftercall.db.session import Database
+from aftercall.flows.reseal import reseal_secrets
+from aftercall.sealing import Sealer
 from aftercall.stores import check_database, check_redis, find_stores
 
 _host = click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
@@ -155,9 +157,20 @@ def _migrate(url: str) -> None:
         check_database(database)
         migrate_schema(url)
         check_schema(database)
+        _reseal(database)
     finally:
         database.close()
     say("The schema is up to date.")
+
+
+def _reseal(database: Database) -> None:
+    keys = current_settings().secret_key
+    if keys is None or "," not in keys.get_secret_value():
+        return
+    resealed, lost = reseal_secrets(database, Sealer(keys.get_secret_value()))
+    say(f"{resealed} stored secrets are under the first key of AFTERCALL_SECRET_KEY.")
+    if lost:
+        say(f"{lost} open with none of the keys: set them anew, or put their key back.")
 
 
 def _become(arguments: list[str]) -> None:

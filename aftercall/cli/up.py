@@ -5,6 +5,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import structlog
+
 from aftercall.cli.processes import (
     Supervisor,
     api_arguments,
@@ -17,9 +19,18 @@ from aftercall.cli.secrets_file import complete_secrets
 from aftercall.cli.session import console
 from aftercall.db.schema import migrate
 from aftercall.db.session import Database
-from aftercall.embedded import StoreUrls, embedded_stores
+from aftercall.embedded import (
+    EmbeddedError,
+    Postgres,
+    Server,
+    StoreUrls,
+    Valkey,
+    embedded_stores,
+)
 from aftercall.settings import Settings, load_settings
 from aftercall.stores import check_database, check_redis
+
+log = structlog.get_logger(__name__)
 
 
 def up(*, host: str, port: int, concurrency: int | None) -> None:
@@ -38,10 +49,27 @@ def up(*, host: str, port: int, concurrency: int | None) -> None:
             _greet(settings, host=host, port=port)
             while not stop.wait(0.5):
                 supervisor.check()
+                _revive_stores(settings)
             console.print("Stopping: what is under way is finished first…")
         finally:
             supervisor.stop()
     console.print("Stopped.")
+
+
+def _revive_stores(settings: Settings) -> None:
+    """Starts an embedded store again that has died under us."""
+    servers: list[Server] = []
+    if settings.database_url is None:
+        servers.append(Postgres(settings.data_dir))
+    if settings.redis_url is None:
+        servers.append(Valkey(settings.data_dir))
+    for server in servers:
+        if server.pid is None:
+            log.error("store.ended", store=server.name, cure="starting it again")
+            try:
+                server.start()
+            except EmbeddedError as error:
+                log.error("store.not_started", why=str(error))
 
 
 @contextmanager

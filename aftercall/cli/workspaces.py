@@ -54,7 +54,7 @@ def set_(
     rate_limit: int | None,
     as_json: bool,
 ) -> None:
-    """Set credentials (asked for unless given) or the rate limit. Releases a block."""
+    """Set credentials (asked for unless given) or the limit. New credentials release a block."""
     if api_key is None and api_secret is None and rate_limit is None:
         api_key = click.prompt("API key")
     if api_key is not None and api_secret is None:

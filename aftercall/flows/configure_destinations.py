@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
 from pydantic import ValidationError
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -31,6 +32,9 @@ from aftercall.flows.errors import Conflict, Invalid, NotFound, invalid_from
 from aftercall.flows.recording import attempt_outcome
 from aftercall.flows.service import Service
 from aftercall.flows.views import DestinationView, NewDestinationView, TestView
+from aftercall.sealing import SealError
+
+log = structlog.get_logger(__name__)
 
 _FIELDS = (
     "name",
@@ -293,7 +297,7 @@ def _current(service: Service, row: Destination) -> dict[str, Any]:
         **{name: getattr(row, name) for name in _FIELDS},
         "enabled": row.enabled,
         "headers": _open_headers(service, row),
-        "secret": service.sealer.open(row.secret_sealed),
+        "secret": _open_secret(service, row),
     }
 
 
@@ -323,7 +327,7 @@ def _write(
         setattr(row, name, getattr(spec, name))
     if spec.headers != _open_headers(service, row):
         row.headers_sealed = _seal_headers(service, spec.headers)
-    if spec.secret and spec.secret != service.sealer.open(row.secret_sealed):
+    if spec.secret and spec.secret != _open_secret(service, row):
         row.secret_sealed = service.sealer.seal(spec.secret)
     row.enabled = spec.enabled
     if spec.enabled and not was_enabled:
@@ -356,9 +360,23 @@ def _view(service: Service, row: Destination) -> DestinationView:
 
 
 def _open_headers(service: Service, row: Destination) -> dict[str, str]:
+    """None are left when the key that sealed them is lost: they have to be set anew."""
     if row.headers_sealed is None:
         return {}
-    return dict(json.loads(service.sealer.open(row.headers_sealed)))
+    try:
+        return dict(json.loads(service.sealer.open(row.headers_sealed)))
+    except SealError as error:
+        log.warning("destination.unreadable", destination=row.name, why=str(error))
+        return {}
+
+
+def _open_secret(service: Service, row: Destination) -> str | None:
+    """None when the key that sealed it is lost: it has to be rotated."""
+    try:
+        return service.sealer.open(row.secret_sealed)
+    except SealError as error:
+        log.warning("destination.unreadable", destination=row.name, why=str(error))
+        return None
 
 
 def _seal_headers(service: Service, headers: dict[str, str]) -> str | None:

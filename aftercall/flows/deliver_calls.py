@@ -247,6 +247,11 @@ def _note_destinations(session: Session, results: list[Sent], *, now: datetime) 
 
 def _note_destination(session: Session, results: list[Sent], *, now: datetime) -> None:
     claim = results[-1].claim
+    # Gone is gone, whatever else was delivered at the same time.
+    reasons = [_reason_to_disable(result, now=now) for result in results]
+    reason = next((reason for reason in reasons if reason is not None), None)
+    if reason is not None:
+        _disable(session, claim, reason, now=now)
     failed = [result for result in results if isinstance(result.outcome, Retry)]
     if any(isinstance(result.outcome, Succeeded) for result in results):
         if claim.failures_in_a_row or claim.failing_since is not None:
@@ -267,10 +272,6 @@ def _note_destination(session: Session, results: list[Sent], *, now: datetime) -
                 failures_in_a_row=in_a_row,
                 for_seconds=round(wait.total_seconds()),
             )
-    for result in results:
-        reason = _reason_to_disable(result, now=now)
-        if reason is not None:
-            _disable(session, claim, reason, now=now)
 
 
 def _is_gone(result: Sent) -> bool:

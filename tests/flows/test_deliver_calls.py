@@ -410,3 +410,16 @@ def test_two_revisions_of_a_call_reach_a_hook_in_order(
         str(first.id),
         str(second.id),
     ]
+
+
+def test_a_410_disables_the_destination_even_beside_a_success(
+    service: Service, simulator: Simulator
+) -> None:
+    id_ = add_hook(service, simulator)
+    call_ids = save_calls(service, simulator, 2)
+    simulator.crm.hook("leads").fail_next_for_call(call_ids[0], Fault.GONE)
+    deliver(service, queued_ids(service))
+    assert not destination(service, id_).enabled
+    enable_destination(service, id_)
+    deliver(service, queued_ids(service))
+    assert {row.state for row in delivery_rows(service)} == {DeliveryState.DELIVERED}
