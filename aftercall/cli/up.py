@@ -1,6 +1,7 @@
 """`aftercall up`: everything in one. Stores, migrations, api, worker, sweeps, until Ctrl-C."""
 
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,9 +37,10 @@ log = structlog.get_logger(__name__)
 def up(*, host: str, port: int, concurrency: int | None) -> None:
     """Runs until SIGINT or SIGTERM, then stops in order: api, worker, beat, stores."""
     stop = _stop_on_signals()
-    check_port(host, port)
     settings = load_settings()
+    # The directory first: the same command typed twice is told what it is.
     with open_stores(settings) as stores:
+        check_port(host, port)
         settings = complete_secrets(settings)
         migrate(stores.database_url)
         supervisor = Supervisor(child_environment(settings, stores))
@@ -46,10 +48,13 @@ def up(*, host: str, port: int, concurrency: int | None) -> None:
             supervisor.start("api", api_arguments(host=host, port=port))
             supervisor.start("worker", worker_arguments(concurrency=concurrency))
             supervisor.start("beat", beat_arguments())
-            _greet(settings, host=host, port=port)
-            while not stop.wait(0.5):
+            is_greeted = False
+            while not stop.wait(0.2 if not is_greeted else 1.0):
                 supervisor.check()
                 _revive_stores(settings)
+                if not is_greeted and _answers(host, port):
+                    _greet(settings, host=host, port=port)
+                    is_greeted = True
             console.print("Stopping: what is under way is finished first…")
         finally:
             supervisor.stop()
@@ -104,8 +109,19 @@ def _stop_on_signals() -> threading.Event:
     return stop
 
 
+def _answers(host: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((_reachable(host), port)) == 0
+
+
+def _reachable(host: str) -> str:
+    """An address of this machine, for one that means all of them."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - not bound here
+
+
 def _greet(settings: Settings, *, host: str, port: int) -> None:
-    shown = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared, not bound
+    shown = _reachable(host)
     origin = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
     console.print("[bold]aftercall is up.[/] Ctrl-C stops it.")
     console.print(f"  API page     {origin}/docs", highlight=False)

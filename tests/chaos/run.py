@@ -93,7 +93,7 @@ def run(plan: Plan, *, say: "Say") -> Audit:
     """Chaos, then the audit."""
     rng = random.Random(plan.seed)
     say(f"seed {plan.seed}: {plan.calls} webhooks, {plan.per_second:.0f} a second")
-    with _everything(plan) as (target, service, urls):
+    with everything(plan) as (target, service, urls):
         call_ids = _make_calls(target.simulator, plan, rng)
         target.simulator.twentytwo.fail_at_rate(FAULT_RATE, _FAULTS)
         for name in HOOKS:
@@ -139,7 +139,7 @@ class Say:
 
 
 @contextmanager
-def _everything(plan: Plan) -> Iterator[tuple[Target, Service, list[str]]]:
+def everything(plan: Plan) -> Iterator[tuple[Target, Service, list[str]]]:
     # A short path: PostgreSQL's socket lies in it.
     data_dir = Path(tempfile.mkdtemp(prefix="chaos-"))
     data_dir.chmod(0o711)
