@@ -39,10 +39,12 @@ ROOT = Path(__file__).parent.parent
 
 #: An owner, as `aftercall up` is one: it says when it is ready, and stops when its input ends.
 OWNER = """
-import sys
+import signal, sys
 from pathlib import Path
 from aftercall.embedded import embedded_stores
 
+# A shell's background job, as a run of the tests may be, starts with Ctrl-C ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with embedded_stores(Path(sys.argv[1])):
     try:
         print("ready", flush=True)
