@@ -114,7 +114,7 @@ def run(plan: Plan, *, say: "Say") -> Audit:
         target.simulator.twentytwo.fail_at_rate(0.0, _FAULTS)
         for name in HOOKS:
             target.simulator.crm.hook(name).fail_at_rate(0.0, _HOOK_FAULTS)
-        quiet_after = _wait_until_quiet(service, target, plan, stream, say)
+        quiet_after = wait_until_quiet(service, target, plan, stream, say)
         return audit(
             service,
             target.simulator,
@@ -270,7 +270,7 @@ _BUSY = text(
 )
 
 
-def _wait_until_quiet(
+def wait_until_quiet(
     service: Service, target: Target, plan: Plan, stream: Stream, say: Say
 ) -> float | None:
     """Seconds until nothing was under way any more; None when that did not come."""
