@@ -79,6 +79,9 @@ def test_one_is_sent_again_or_all_that_match(
     assert api.get(f"/deliveries/{ids[0]}")["state"] == "queued"
     assert "2" in aftercall.ok("deliveries", "replay", "--state", "dead", "--destination", "leads")
     assert "0" in aftercall.ok("deliveries", "replay", "--state", "dead")
+    oldest = api.get("/deliveries")["items"][-1]["created_at"]
+    assert "3" in aftercall.ok("deliveries", "replay", "--since", oldest)
+    assert "0" in aftercall.ok("deliveries", "replay", "--until", oldest)
     work()
     assert {one["state"] for one in api.get("/deliveries")["items"]} == {"delivered"}
 

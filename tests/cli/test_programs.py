@@ -11,18 +11,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
-import pytest
 import requests
 
 from aftercall.embedded import StoreUrls
 from tests.api.server import free_port
 from tests.cli.command import ROOT, Command, environment
 
+Process = subprocess.Popen[bytes]
+
 
 @contextmanager
-def program(
-    aftercall: Command, *arguments: str
-) -> Iterator["tuple[subprocess.Popen[bytes], Path]"]:
+def program(aftercall: Command, *arguments: str) -> Iterator[tuple[Process, Path]]:
     """A process of its own, and what it says."""
     log = aftercall.folder / f"{arguments[0]}.log"
     with log.open("wb") as output:
@@ -48,7 +47,7 @@ def answers(url: str) -> bool:
         return False
 
 
-def wait_until_it_answers(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+def wait_until_it_answers(url: str, process: Process, log: Path) -> None:
     deadline = time.monotonic() + 30
     while not answers(url):
         assert process.poll() is None, log.read_text()
@@ -56,15 +55,13 @@ def wait_until_it_answers(url: str, process: "subprocess.Popen[bytes]", log: Pat
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_api_alone_answers_on_its_port_and_stops_cleanly(
-    aftercall: Command, number: signal.Signals
-) -> None:
+def test_the_api_alone_answers_on_its_port_and_stops_cleanly(aftercall: Command) -> None:
     port = free_port()
     with program(aftercall, "api", "--port", str(port)) as (process, log):
         wait_until_it_answers(f"http://127.0.0.1:{port}/readyz", process, log)
-        process.send_signal(number)
-        assert process.wait(20) in (0, -number)
+        process.send_signal(signal.SIGTERM)
+        # uvicorn ends by the signal, once it has shut down.
+        assert process.wait(20) in (0, -signal.SIGTERM)
         assert "Traceback" not in log.read_text()
 
 

@@ -103,6 +103,7 @@ class Up:
 
     def wait_until_ready(self) -> None:
         until(self._is_ready, "up is ready", seconds=60, log=self.log)
+        until(lambda: "Paste it" in self.log.read_text(), "it says what to paste", log=self.log)
         said = self.log.read_text()
         self.admin_token = re.findall(r"^ *Admin token +(\S+)$", said, re.MULTILINE)[-1]
         self.webhook_url = re.findall(r"^ *Webhook URL +(\S+)$", said, re.MULTILINE)[-1]
@@ -159,14 +160,17 @@ class Up:
 
     def _waiting(self) -> list[Json]:
         stats = self.call("GET", "/stats")
-        states = {"calls": ("queued", "fetching"), "deliveries": ("queued", "sending")}
-        return [
-            one
-            for kind, its in states.items()
-            for state in its
-            if stats[kind][state]
-            for one in self.call("GET", f"/{kind}", state=state, limit=3)["items"]
+        waits = {
+            "calls": stats["calls"]["queued"] + stats["calls"]["fetching"],
+            "deliveries": stats["deliveries"]["queued"] + stats["deliveries"]["sending"],
+        }
+        if not any(waits.values()):
+            return []
+        examples = [
+            self.call("GET", f"/{kind}", state=state, limit=2)["items"]
+            for kind, state in (("calls", "queued"), ("deliveries", "queued"))
         ]
+        return [waits, *(one for its in examples for one in its)]
 
     # ---- its processes ----
 
@@ -764,9 +768,9 @@ def test_up_says_that_it_is_up_when_it_answers_and_that_another_runs_already(
             except requests.ConnectionError:
                 answered = False
             up.wait_until_ready()
+            assert answered
             # As it happens: the same command, typed again in another window.
             assert_another_is_refused(up, port=up.port)
-            assert answered
         finally:
             up.kill_all()
 
