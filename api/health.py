@@ -11,7 +11,7 @@ from api.probes import OK, Probes
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz", summary="Alive")
+@router.get("/healthz", summary="Alive", response_class=PlainTextResponse)
 async def healthz() -> PlainTextResponse:
     # On the event loop: it answers while every thread waits for a store.
     return PlainTextResponse("ok")
@@ -26,7 +26,7 @@ async def readyz(request: Request) -> JSONResponse:
     return JSONResponse({"ready": is_ready, **found}, 200 if is_ready else 503)
 
 
-@router.get("/metrics", summary="Prometheus metrics")
+@router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     registry = request.app.state.metrics
     page = await asyncio.to_thread(generate_latest, registry)

@@ -41,6 +41,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         "content": {"application/problem+json": {"schema": _SCHEMA}},
     }
     for status, description in {
+        400: "The body is not JSON",
         401: "The admin token is missing or wrong",
         404: "There is no such thing",
         409: "It cannot be done as things stand",
