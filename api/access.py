@@ -29,7 +29,7 @@ def require_admin(
 ) -> None:
     given = credentials.credentials if credentials else None
     if not is_right_token(given, token=request.app.state.admin_token):
-        check_guesses(request)
+        _check_guesses(request)
         raise Problem(
             401,
             "The admin token is missing or wrong: "
@@ -38,7 +38,7 @@ def require_admin(
         )
 
 
-def check_guesses(request: Request) -> None:
+def _check_guesses(request: Request) -> None:
     """Counts a wrong token; Problem 429 when there were too many from this address."""
     service: Service = request.app.state.service
     address = request.client.host if request.client else "unknown"
