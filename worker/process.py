@@ -1,6 +1,7 @@
 """What a worker process holds: opened after the fork, at the first task; closed at its end."""
 
 import threading
+import time
 
 from celery import Celery
 
@@ -33,8 +34,9 @@ class Parts:
 
     def close(self) -> None:
         """Finishes what is under way; leases cover what does not finish in time."""
+        end = time.monotonic() + GRACE
         self.fetcher.close(GRACE)
-        self.deliverer.close(GRACE)
+        self.deliverer.close(max(end - time.monotonic(), 1.0))
         self.twentytwo.close()
         self.sender.close()
         self.service.close()
