@@ -1,4 +1,4 @@
-"""A backlog of a hundred thousand costs nobody else anything, and is not touched before its turn."""
+"""A backlog of a hundred thousand costs nobody else anything; it is not touched before its turn."""
 
 import time
 
