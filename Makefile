@@ -32,7 +32,7 @@ check: $(READY) ## Format, lint, types, import contracts, migration drift, compo
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --verbose 2>/dev/null | tail -n 12 || { $(BIN)/lint-imports; exit 1; }
+	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest -q tests/db/test_migrations.py tests/test_deployment.py
 
 fix: $(READY) ## Formats, and repairs what the linter can
