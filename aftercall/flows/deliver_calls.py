@@ -140,7 +140,7 @@ class CallDeliverer:
 
         def work(session: Session) -> None:
             deliveries_db.record_deliveries(session, records, now=now)
-            _note_destinations(session, results, now=now)
+            note_destinations(session, results, now=now)
 
         self._service.database.run(work)
         for result, record in zip(results, records, strict=True):
@@ -235,7 +235,7 @@ def _to_record(result: Sent, *, now: datetime, rng: random.Random) -> deliveries
     )
 
 
-def _note_destinations(session: Session, results: list[Sent], *, now: datetime) -> None:
+def note_destinations(session: Session, results: list[Sent], *, now: datetime) -> None:
     """Health: failures in a row, since when; paused when they are many, disabled after days."""
     by_destination: dict[uuid.UUID, list[Sent]] = {}
     # In the order of ids: two recorders with destinations in common take turns.
@@ -247,13 +247,15 @@ def _note_destinations(session: Session, results: list[Sent], *, now: datetime) 
 
 def _note_destination(session: Session, results: list[Sent], *, now: datetime) -> None:
     claim = results[-1].claim
-    # Gone is gone, whatever else was delivered at the same time.
-    reasons = [_reason_to_disable(result, now=now) for result in results]
-    reason = next((reason for reason in reasons if reason is not None), None)
-    if reason is not None:
-        _disable(session, claim, reason, now=now)
+    has_succeeded = any(isinstance(result.outcome, Succeeded) for result in results)
+    for result in results:
+        # Gone is gone, whatever else was delivered at the same time; one success ends five days.
+        reason = _reason_to_disable(result, now=now)
+        if reason is not None and (_is_gone(result) or not has_succeeded):
+            _disable(session, claim, reason, now=now)
+            break
     failed = [result for result in results if isinstance(result.outcome, Retry)]
-    if any(isinstance(result.outcome, Succeeded) for result in results):
+    if has_succeeded:
         if claim.failures_in_a_row or claim.failing_since is not None:
             destinations_db.mark_working(session, claim.destination_id)
         return

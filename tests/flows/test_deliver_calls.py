@@ -10,6 +10,7 @@ from sqlalchemy import select, text
 
 from aftercall.db.destinations import get_destination
 from aftercall.db.models import Attempt, Destination
+from aftercall.domain.outcomes import Retry, Succeeded
 from aftercall.domain.states import DeliveryState
 from aftercall.flows.configure_destinations import (
     disable_destination,
@@ -17,7 +18,7 @@ from aftercall.flows.configure_destinations import (
     remove_destination,
     rotate_secret,
 )
-from aftercall.flows.deliver_calls import LEASE, claim_within_limits
+from aftercall.flows.deliver_calls import LEASE, Sent, claim_within_limits, note_destinations
 from aftercall.flows.replay import replay_delivery, replay_matching
 from aftercall.flows.service import Service
 from aftercall.simulator import Fault, PlannedFault, Simulator
@@ -423,3 +424,29 @@ def test_a_410_disables_the_destination_even_beside_a_success(
     enable_destination(service, id_)
     deliver(service, queued_ids(service))
     assert {row.state for row in delivery_rows(service)} == {DeliveryState.DELIVERED}
+
+
+def test_a_success_in_the_same_batch_ends_the_five_days(
+    service: Service, simulator: Simulator
+) -> None:
+    id_ = add_hook(service, simulator)
+    save_calls(service, simulator, 2)
+    with service.database.transaction() as session:
+        session.execute(text("UPDATE destinations SET failing_since = now() - interval '6 days'"))
+    claims, _ = claim_within_limits(service, queued_ids(service))
+    outcomes = (Retry("the hook answered 500"), Succeeded())
+    batch = [
+        Sent(
+            claim=claim,
+            started_at=service.clock(),
+            elapsed=timedelta(0),
+            status_code=None,
+            response_excerpt=None,
+            outcome=outcome,
+        )
+        for claim, outcome in zip(claims, outcomes, strict=True)
+    ]
+    with service.database.transaction() as session:
+        note_destinations(session, batch, now=service.clock())
+    assert destination(service, id_).enabled
+    assert destination(service, id_).failing_since is None
