@@ -8,6 +8,7 @@ from typing import Any
 
 import redis
 from celery import Celery, signals
+from kombu import Queue
 
 from aftercall.logs import configure_logs
 from aftercall.queue import QueueName, celery_settings
@@ -66,9 +67,7 @@ def _configuration() -> dict[str, Any]:
     }
 
 
-def _queue(name: QueueName) -> Any:
-    from kombu import Queue
-
+def _queue(name: QueueName) -> Queue:
     return Queue(name.value, routing_key=name.value)
 
 

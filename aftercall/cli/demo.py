@@ -4,6 +4,7 @@ Faults are on. Ends by itself; its last line counts what was received, saved,
 delivered and lost. Exit code 1 when anything was.
 """
 
+import fcntl
 import shutil
 import socket
 import threading
@@ -128,8 +129,6 @@ def _fresh_directory(data_dir: Path) -> Path:
 
 
 def _can_lock(path: Path) -> bool:
-    import fcntl
-
     with path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from urllib.parse import urlsplit
 
 import redis
 from sqlalchemy.exc import SQLAlchemyError
@@ -181,8 +182,6 @@ def _check_secrets(service: Service, row: Destination) -> str | None:
 
 
 def _check_name(url: str, service: Service) -> str | None:
-    from urllib.parse import urlsplit
-
     parts = urlsplit(url)
     try:
         refused_addresses(parts.hostname or "", parts.port or 443, service.guard())

@@ -50,17 +50,39 @@ def is_wanted(filter_: str | None, data: Parameters) -> bool:
     return not (found is None or found is False or found in ("", [], {}))
 
 
-def make_data(delivery: ClaimedDelivery) -> Parameters:
-    """The delivery's `data`, as contract and mappings see it."""
+def data_of(
+    *,
+    call_id: str,
+    workspace_id: str,
+    call: Parameters,
+    input_parameters: Parameters,
+    output_parameters: Parameters,
+    recording: Parameters | None,
+    transcript: Parameters | None,
+) -> Parameters:
+    """A call as filters and mappings see it, and as the default body has it under `data`."""
     return {
-        "call_id": delivery.call_id,
-        "workspace_id": delivery.workspace_id,
-        "call": delivery.call,
-        "input_parameters": delivery.input_parameters,
-        "output_parameters": delivery.output_parameters,
-        "recording": delivery.recording,
-        "transcript": delivery.transcript,
+        "call_id": call_id,
+        "workspace_id": workspace_id,
+        "call": call,
+        "input_parameters": input_parameters,
+        "output_parameters": output_parameters,
+        "recording": recording,
+        "transcript": transcript,
     }
+
+
+def make_data(delivery: ClaimedDelivery) -> Parameters:
+    """The data of a delivery."""
+    return data_of(
+        call_id=delivery.call_id,
+        workspace_id=delivery.workspace_id,
+        call=delivery.call,
+        input_parameters=delivery.input_parameters,
+        output_parameters=delivery.output_parameters,
+        recording=delivery.recording,
+        transcript=delivery.transcript,
+    )
 
 
 def make_body(delivery: ClaimedDelivery) -> bytes:
@@ -79,11 +101,6 @@ def make_body(delivery: ClaimedDelivery) -> bytes:
         return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise MappingError(f"The body is not JSON: {_one_line(error)}") from None
-
-
-def preview(expression: str, data: Parameters) -> Any:
-    """What the expression makes of this data; MappingError when it fails."""
-    return _search(expression, data)
 
 
 def _search(expression: str, data: Parameters) -> Any:

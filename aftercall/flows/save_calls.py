@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from aftercall.crm.mapping import MappingError, is_wanted
+from aftercall.crm.mapping import MappingError, data_of, is_wanted
 from aftercall.db.calls import SavedCall
 from aftercall.db.deliveries import NewDelivery
 from aftercall.db.destinations import Subscription, subscriptions
@@ -67,15 +67,16 @@ def prepare_save(claim: ClaimedCall, detail: CallDetail) -> Saving:
         transcript=None if transcript is None else _dump(transcript),
         raw=_dump(detail.raw),
     )
-    data = {
-        "call_id": claim.call_id,
-        "workspace_id": claim.workspace_id,
-        "call": call,
-        "input_parameters": detail.input_parameters,
-        "output_parameters": detail.output_parameters,
-        "recording": recording,
-        "transcript": transcript,
-    }
+    # The filter sees at the save what the mapping sees at the delivery.
+    data = data_of(
+        call_id=claim.call_id,
+        workspace_id=claim.workspace_id,
+        call=call,
+        input_parameters=detail.input_parameters,
+        output_parameters=detail.output_parameters,
+        recording=recording,
+        transcript=transcript,
+    )
     return Saving(claim, saved, data)
 
 
