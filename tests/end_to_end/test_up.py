@@ -481,7 +481,8 @@ def test_a_thousand_calls_arrive_once_and_right_although_everything_fails_once(
     assert report.bad_signatures == report.bad_ids == report.bad_bodies == 0
     assert report.ids_that_disagree == report.bodies_that_disagree == 0
     assert not any(path.startswith("/redirected") for path in report.requests)
-    assert took < 90
+    # Against hanging, not a target: a minute of it is Twenty2's own.
+    assert took < 150
 
 
 def credentials(workspace: SimulatedWorkspace) -> Json:
