@@ -97,6 +97,8 @@ class Crew(Generic[Job, Result]):
         self._go_on = go_on
         self._free = size
         self._is_open = True
+        #: By thread: what it works on, since when.
+        self._under_way: dict[int, tuple[Job, float]] = {}
         self._changed = threading.Condition()
         self._threads = ThreadPoolExecutor(size, thread_name_prefix=name)
         self._results: Batcher[Result] = Batcher(self._write, name=f"{name}-record", limit=size)
@@ -127,6 +129,11 @@ class Crew(Generic[Job, Result]):
         for job in jobs:
             self._threads.submit(self._run, job)
 
+    def overdue(self, seconds: float) -> list[Job]:
+        """What has been worked on for longer than that."""
+        since = time.monotonic() - seconds
+        return [job for job, began in list(self._under_way.values()) if began < since]
+
     def close(self, timeout: float) -> bool:
         """Takes nothing new, waits for what is under way. Whether all was recorded in time."""
         end = time.monotonic() + timeout
@@ -138,12 +145,15 @@ class Crew(Generic[Job, Result]):
         return self._results.close(max(end - time.monotonic(), 0.1)) and is_idle
 
     def _run(self, job: Job) -> None:
+        self._under_way[threading.get_ident()] = (job, time.monotonic())
         try:
             self._results.put(self._work(job))
         except BaseException:
             # A bug of ours: the row's lease runs out, and the sweep counts it.
             log.exception("work.failed", crew=self.name)
             self.cancel(1)
+        finally:
+            del self._under_way[threading.get_ident()]
 
     def _write(self, results: list[Result]) -> None:
         try:

@@ -37,6 +37,8 @@ _RINGING = {
 class TaskName(StrEnum):
     FETCH_CALLS = "aftercall.fetch_calls"
     DELIVER_CALLS = "aftercall.deliver_calls"
+    FETCH_ALONE = "aftercall.fetch_alone"
+    DELIVER_ALONE = "aftercall.deliver_alone"
     SWEEP = "aftercall.sweep"
 
 
@@ -121,6 +123,14 @@ class Doorbell:
     ) -> None:
         """Deliveries of these ids are due."""
         self._ring(TaskName.DELIVER_CALLS, [str(id_) for id_ in ids], queue)
+
+    def ring_fetch_alone(self, row_id: int) -> None:
+        """This call is due, in a process of its own."""
+        self._ring(TaskName.FETCH_ALONE, [row_id], QueueName.BACKLOG)
+
+    def ring_deliver_alone(self, id_: uuid.UUID) -> None:
+        """This delivery is due, in a process of its own."""
+        self._ring(TaskName.DELIVER_ALONE, [str(id_)], QueueName.BACKLOG)
 
     def workers(self, *, timeout: float) -> list[str]:
         """The names of the workers that answer within so many seconds."""

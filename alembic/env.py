@@ -4,8 +4,10 @@ Waits at most a few seconds for a lock, so that a migration never queues all
 of production up behind itself.
 """
 
+import time
+
 from alembic import context
-from sqlalchemy import create_engine, pool, text
+from sqlalchemy import Connection, create_engine, pool, text
 
 from aftercall.db.models import Base
 from aftercall.db.session import database_url
@@ -20,7 +22,7 @@ def run() -> None:
     url = context.config.attributes.get("url") or _url_of_settings()
     engine = create_engine(database_url(url), poolclass=pool.NullPool)
     with engine.connect() as connection:
-        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
+        _wait_for_turn(connection)
         connection.execute(text("SET lock_timeout = '5s'"))
         connection.commit()
         context.configure(
@@ -30,6 +32,15 @@ def run() -> None:
             context.run_migrations()
         connection.commit()
     engine.dispose()
+
+
+def _wait_for_turn(connection: Connection) -> None:
+    # Asked again and again: who waits inside a statement keeps the other one's index from
+    # being built concurrently.
+    take = text("SELECT pg_try_advisory_lock(:key)")
+    while not connection.execute(take, {"key": MIGRATION_LOCK}).scalar_one():
+        connection.commit()
+        time.sleep(0.2)
 
 
 def _url_of_settings() -> str:

@@ -12,6 +12,8 @@ from aftercall.flows.service import Service, open_service
 from aftercall.settings import load_settings
 from aftercall.stores import find_stores
 from aftercall.twentytwo.client import Twenty2
+from worker.alone import LastChances
+from worker.overtime import limit_memory, watch_overtime
 
 #: Requests under way at once, in each process and each direction.
 THREADS = 64
@@ -31,15 +33,22 @@ class Parts:
         self.sender = HookSender(guard=self.service.guard(), pool_size=THREADS)
         self.fetcher = CallFetcher(self.service, self.twentytwo, size=THREADS)
         self.deliverer = CallDeliverer(self.service, self.sender, size=THREADS)
+        self.last_chances = LastChances()
+        limit_memory()
+        watch_overtime(self._overdue)
 
     def close(self) -> None:
         """Finishes what is under way; leases cover what does not finish in time."""
         end = time.monotonic() + GRACE
+        self.last_chances.close()
         self.fetcher.close(GRACE)
         self.deliverer.close(max(end - time.monotonic(), 1.0))
         self.twentytwo.close()
         self.sender.close()
         self.service.close()
+
+    def _overdue(self, seconds: float) -> list[str]:
+        return self.fetcher.overdue(seconds) + self.deliverer.overdue(seconds)
 
 
 class WorkerProcess:

@@ -20,6 +20,16 @@ def register_tasks(celery: Celery, process: WorkerProcess) -> None:
     def deliver_calls(ids: list[str]) -> None:
         process.parts().deliverer.deliver([uuid.UUID(id_) for id_ in ids])
 
+    @celery.task(name=TaskName.FETCH_ALONE.value, shared=False)
+    def fetch_alone(row_ids: list[int]) -> None:
+        for row_id in row_ids:
+            process.parts().last_chances.give("call", str(row_id))
+
+    @celery.task(name=TaskName.DELIVER_ALONE.value, shared=False)
+    def deliver_alone(ids: list[str]) -> None:
+        for id_ in ids:
+            process.parts().last_chances.give("delivery", id_)
+
     @celery.task(name=TaskName.SWEEP.value, shared=False)
     def sweep_due() -> None:
         service = process.parts().service

@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 
 import requests
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
-from aftercall.crm.mapping import MappingError, check_expression
+from aftercall.crm.mapping import MappingError, check_expression, is_storable
 from aftercall.crm.sending import RESERVED_HEADERS
 from aftercall.crm.signing import SecretError, check_secret
 from aftercall.domain.work import EVENT_TYPES
@@ -19,8 +20,23 @@ from aftercall.http import AddressGuard, refused_addresses
 
 #: What a header's value reads as. Sent back unchanged, it keeps the value.
 MASK = "********"
+#: Nothing that moves a terminal's cursor or turns its text around.
+_UNSEEN = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
+_NAME = re.compile(rf"[^{_UNSEEN}]*[^{_UNSEEN}\s][^{_UNSEEN}]*")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 _HEADER_VALUE = re.compile(r"(?:[\x21-\x7e\xa1-\xff][\x20-\x7e\x80-\xff\t]{0,3999})?")
+#: The same for the OpenAPI document, and what `_check_url` and `check_secret` look for first.
+_NAME_SCHEMA: JsonDict = {"pattern": f"^{_NAME.pattern}$"}
+_HEADERS_SCHEMA: JsonDict = {
+    "propertyNames": {"pattern": f"^{_HEADER_NAME.pattern}$"},
+    "additionalProperties": {"type": "string", "pattern": f"^{_HEADER_VALUE.pattern}$"},
+}
+_URL_SCHEMA: JsonDict = {"pattern": r"^[Hh][Tt][Tt][Pp][Ss]?://[\x21-\x7e]+$"}
+_BASE64 = r"[A-Za-z0-9+/]"
+_SECRET_SCHEMA: JsonDict = {
+    "pattern": rf"^whsec_(({_BASE64}{{4}}){{8,20}}({_BASE64}{{2}}==|{_BASE64}{{3}}=)?"
+    rf"|({_BASE64}{{4}}){{21}}({_BASE64}{{2}}==)?)$"
+}
 
 
 def _check_url(url: str) -> str:
@@ -78,9 +94,7 @@ def _check_headers(headers: dict[str, str]) -> dict[str, str]:
     return headers
 
 
-def _check_secret(secret: str | None) -> str | None:
-    if secret is None:
-        return None
+def _check_secret(secret: str) -> str:
     try:
         check_secret(secret)
     except SecretError as error:
@@ -89,7 +103,7 @@ def _check_secret(secret: str | None) -> str | None:
 
 
 def _check_name(name: str) -> str:
-    if not name.strip() or not name.isprintable():
+    if not _NAME.fullmatch(name) or not is_storable(name):
         raise ValueError("It is empty or has control characters in it")
     return name.strip()
 
@@ -110,10 +124,15 @@ Expression = Annotated[str | None, AfterValidator(_check_expression)]
 class DestinationSpec(BaseModel):
     """A destination as people write it. Anything that is not a field is a mistake."""
 
-    model_config = ConfigDict(extra="forbid")
+    # Strict: nobody means the text "no" by true.
+    model_config = ConfigDict(extra="forbid", strict=True)
 
-    name: Annotated[str, Field(max_length=100), AfterValidator(_check_name)]
-    url: Annotated[str, Field(max_length=2_000), AfterValidator(_check_url)]
+    name: Annotated[
+        str, Field(max_length=100, json_schema_extra=_NAME_SCHEMA), AfterValidator(_check_name)
+    ]
+    url: Annotated[
+        str, Field(max_length=2_000, json_schema_extra=_URL_SCHEMA), AfterValidator(_check_url)
+    ]
     kind: Literal["webhook"] = "webhook"
     workspace_id: (
         Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_check_workspace_id)]
@@ -132,11 +151,14 @@ class DestinationSpec(BaseModel):
         None, description="JMESPath over `data` that makes the body; null: the default body"
     )
     headers: Annotated[
-        dict[str, str], Field(max_length=30, repr=False), AfterValidator(_check_headers)
+        dict[str, str],
+        Field(max_length=30, repr=False, json_schema_extra=_HEADERS_SCHEMA),
+        AfterValidator(_check_headers),
     ] = Field(default_factory=dict, description="Sent with each delivery; read back masked")
-    secret: Annotated[str | None, Field(repr=False), AfterValidator(_check_secret)] = Field(
-        None, description="whsec_…; made when it is not given; never read back"
-    )
+    secret: (
+        Annotated[str, Field(json_schema_extra=_SECRET_SCHEMA), AfterValidator(_check_secret)]
+        | None
+    ) = Field(None, repr=False, description="whsec_…; made when it is not given; never read back")
     timeout_seconds: Annotated[int, Field(ge=1, le=30)] = 15
     max_in_flight: Annotated[int, Field(ge=1, le=1_000)] = 32
     rate_limit_per_second: Annotated[int, Field(ge=1, le=10_000)] | None = None
@@ -168,6 +190,16 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def change_schema() -> dict[str, Any]:
+    """JSON Schema of a PATCH: any of the fields, none of the defaults."""
+    whole = DestinationSpec.model_json_schema()
+    fields = {
+        name: {key: says for key, says in field.items() if key != "default"}
+        for name, field in whole["properties"].items()
+    }
+    return {"type": "object", "additionalProperties": False, "properties": fields}
 
 
 def changed_spec(current: dict[str, Any], change: dict[str, Any]) -> DestinationSpec:

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from aftercall.db.attempts import AttemptRow, insert_attempts
-from aftercall.domain.plans import MAX_LAPSES, CallStep
+from aftercall.domain.plans import LAPSES_TO_BE_ALONE, MAX_LAPSES, CallStep
 from aftercall.domain.work import CallDetail, ClaimedCall
 
 
@@ -33,16 +33,25 @@ _WAITING = text(
     SELECT c.id, c.workspace_id, c.priority
     FROM calls c JOIN workspaces w ON w.id = c.workspace_id
     WHERE c.id = ANY(:ids) AND c.state = 'queued' AND c.due_at <= :now AND {_USABLE_WORKSPACE}
+      AND (c.lapses >= {LAPSES_TO_BE_ALONE}) = :alone
     ORDER BY c.priority, c.due_at, c.id
     """
 )
 
 
 def waiting_calls(
-    session: Session, ids: Sequence[int], *, now: datetime, own_workspace: str | None
+    session: Session,
+    ids: Sequence[int],
+    *,
+    now: datetime,
+    own_workspace: str | None,
+    alone: bool = False,
 ) -> list[WaitingCall]:
-    """Which of these may be fetched now, first come first."""
-    rows = session.execute(_WAITING, {"ids": list(ids), "now": now, "own_workspace": own_workspace})
+    """Which of these may be fetched now, first come first. `alone`: those on their last chance."""
+    rows = session.execute(
+        _WAITING,
+        {"ids": list(ids), "now": now, "own_workspace": own_workspace, "alone": alone},
+    )
     return [WaitingCall(row.id, row.workspace_id, row.priority) for row in rows]
 
 
@@ -67,12 +76,12 @@ def workspaces_with_due_calls(
 
 # Priority by priority, so that each walk of the index ends at its first row that is not due.
 _DUE = text(
-    """
+    f"""
     SELECT due.id, due.workspace_id, due.priority
     FROM (VALUES (0), (1), (2)) AS p (priority) CROSS JOIN LATERAL (
       SELECT id, workspace_id, c.priority, due_at FROM calls c
       WHERE c.workspace_id = :workspace_id AND c.priority = p.priority
-        AND c.state = 'queued' AND c.due_at <= :now
+        AND c.state = 'queued' AND c.due_at <= :now AND c.lapses < {LAPSES_TO_BE_ALONE}
       ORDER BY c.due_at LIMIT :count
     ) AS due
     ORDER BY due.priority, due.due_at LIMIT :count
@@ -323,7 +332,8 @@ _RELEASE_LAPSED = text(
     UPDATE calls SET
       state = CASE WHEN lapses + 1 >= {MAX_LAPSES} THEN 'dead' ELSE 'queued' END,
       last_error = CASE WHEN lapses + 1 >= {MAX_LAPSES}
-        THEN 'gave up: the worker was lost {MAX_LAPSES} times while it fetched this call'
+        THEN 'gave up: the worker was lost {MAX_LAPSES} times while it fetched this call, the last '
+          'time with nothing else in hand (killed, out of memory, or out of time)'
         ELSE 'the worker was lost while it fetched this call' END,
       lapses = lapses + 1, lease_token = NULL, lease_until = NULL
     WHERE id IN (
@@ -338,6 +348,20 @@ _RELEASE_LAPSED = text(
 def release_lapsed_calls(session: Session, *, now: datetime, count: int = 1000) -> int:
     """Makes calls whose worker is gone due again, or dead at the third time."""
     return len(session.execute(_RELEASE_LAPSED, {"now": now, "count": count}).all())
+
+
+_LAST_CHANCES = text(
+    f"""
+    SELECT id FROM calls
+    WHERE state = 'queued' AND lapses >= {LAPSES_TO_BE_ALONE} AND due_at <= :now
+    ORDER BY due_at LIMIT :count
+    """
+)
+
+
+def last_chance_calls(session: Session, *, now: datetime, count: int) -> list[int]:
+    """Those that are due and must be worked on alone."""
+    return list(session.execute(_LAST_CHANCES, {"now": now, "count": count}).scalars())
 
 
 _GIVE_BACK = text(

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from aftercall.db.attempts import AttemptRow, insert_attempts
-from aftercall.domain.plans import MAX_LAPSES, DeliveryStep
+from aftercall.domain.plans import LAPSES_TO_BE_ALONE, MAX_LAPSES, DeliveryStep
 from aftercall.domain.states import DeliveryState
 from aftercall.domain.work import ClaimedDelivery
 
@@ -83,7 +83,8 @@ _WAITING = text(
     f"""
     SELECT id, destination_id FROM deliveries d
     WHERE id = ANY(:ids) AND state = 'queued' AND due_at <= :now
-    AND {_FIRST_REVISION} ORDER BY due_at, id
+      AND (lapses >= {LAPSES_TO_BE_ALONE}) = :alone
+      AND {_FIRST_REVISION} ORDER BY due_at, id
     """
 )
 # Whoever claims for a destination holds its row, so that two workers together keep to its limit.
@@ -106,11 +107,11 @@ _CAPACITIES = text(
 
 
 def waiting_deliveries(
-    session: Session, ids: Sequence[uuid.UUID], *, now: datetime
+    session: Session, ids: Sequence[uuid.UUID], *, now: datetime, alone: bool = False
 ) -> dict[uuid.UUID, list[uuid.UUID]]:
-    """Which of these may be sent now, by destination, first come first."""
+    """Which of these may be sent now, by destination. `alone`: those on their last chance."""
     waiting: dict[uuid.UUID, list[uuid.UUID]] = {}
-    for row in session.execute(_WAITING, {"ids": list(ids), "now": now}):
+    for row in session.execute(_WAITING, {"ids": list(ids), "now": now, "alone": alone}):
         waiting.setdefault(row.destination_id, []).append(row.id)
     return waiting
 
@@ -214,7 +215,8 @@ _RELEASE_LAPSED = text(
     UPDATE deliveries SET
       state = CASE WHEN lapses + 1 >= {MAX_LAPSES} THEN 'dead' ELSE 'queued' END,
       last_error = CASE WHEN lapses + 1 >= {MAX_LAPSES}
-        THEN 'gave up: the worker was lost {MAX_LAPSES} times while it sent this delivery'
+        THEN 'gave up: the worker was lost {MAX_LAPSES} times while it sent this delivery, the '
+          'last time with nothing else in hand (killed, out of memory, or out of time)'
         ELSE 'the worker was lost while it sent this delivery' END,
       lapses = lapses + 1, lease_token = NULL, lease_until = NULL
     WHERE id IN (
@@ -231,13 +233,27 @@ def release_lapsed_deliveries(session: Session, *, now: datetime, count: int = 1
     return len(session.execute(_RELEASE_LAPSED, {"now": now, "count": count}).all())
 
 
+_LAST_CHANCES = text(
+    f"""
+    SELECT id FROM deliveries
+    WHERE state = 'queued' AND lapses >= {LAPSES_TO_BE_ALONE} AND due_at <= :now
+    ORDER BY due_at LIMIT :count
+    """
+)
+
+
+def last_chance_deliveries(session: Session, *, now: datetime, count: int) -> list[uuid.UUID]:
+    """Those that are due and must be worked on alone."""
+    return list(session.execute(_LAST_CHANCES, {"now": now, "count": count}).scalars())
+
+
 # One more than a destination takes now, so that the claim sees that it is crowded.
 _DUE = text(
     f"""
     SELECT due.id FROM destinations t CROSS JOIN LATERAL (
       SELECT id FROM deliveries d
       WHERE d.destination_id = t.id AND d.state = 'queued' AND d.due_at <= :now
-        AND {_FIRST_REVISION}
+        AND d.lapses < {LAPSES_TO_BE_ALONE} AND {_FIRST_REVISION}
       ORDER BY d.due_at LIMIT (
         SELECT CASE WHEN count(*) >= t.max_in_flight THEN 0
           ELSE t.max_in_flight - count(*) + 1 END

@@ -186,6 +186,11 @@ class Call(Base):
             postgresql_where=text("state = 'queued'"),
         ),
         Index("ix_calls_leased", "lease_until", postgresql_where=text("state = 'fetching'")),
+        Index(
+            "ix_calls_last_chance",
+            "due_at",
+            postgresql_where=text("state = 'queued' AND lapses >= 2"),
+        ),
         Index("ix_calls_dead", "id", postgresql_where=text("state = 'dead'")),
         Index("ix_calls_call_id", "call_id"),
         CheckConstraint("(state = 'fetching') = (lease_token IS NOT NULL)", name="lease"),
@@ -289,6 +294,11 @@ class Delivery(Base):
             postgresql_where=text("state = 'queued'"),
         ),
         Index("ix_deliveries_leased", "lease_until", postgresql_where=text("state = 'sending'")),
+        Index(
+            "ix_deliveries_last_chance",
+            "due_at",
+            postgresql_where=text("state = 'queued' AND lapses >= 2"),
+        ),
         Index(
             "ix_deliveries_in_flight",
             "destination_id",

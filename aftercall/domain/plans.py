@@ -23,6 +23,8 @@ from aftercall.domain.states import CallState, DeliveryState, Priority
 
 #: A row whose lease ran out this often has killed its worker: it is dead.
 MAX_LAPSES = 3
+#: From so many on it is worked on alone: it may be what ends its worker, or only a neighbour.
+LAPSES_TO_BE_ALONE = MAX_LAPSES - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,12 +34,17 @@ class FetchJob:
     lane: Lane
 
 
-def claim_with_permits(service: Service, row_ids: Sequence[int]) -> list[FetchJob]:
-    """The calls that this process may ask for right now, leased, with their permits taken."""
+def claim_with_permits(
+    service: Service, row_ids: Sequence[int], *, alone: bool = False
+) -> list[FetchJob]:
+    """The calls that this process may ask for right now, leased, with their permits taken.
+
+    `alone`: of those on their last chance, else none of those.
+    """
     now = service.clock()
     with service.database.transaction() as session:
         waiting = calls_db.waiting_calls(
-            session, row_ids, now=now, own_workspace=service.own_workspace
+            session, row_ids, now=now, own_workspace=service.own_workspace, alone=alone
         )
         if not waiting:
             return []
@@ -56,7 +61,7 @@ def claim_with_permits(service: Service, row_ids: Sequence[int]) -> list[FetchJo
     ]
     grants = dict(zip(by_workspace, service.limiter.take(wishes), strict=True))
     with service.database.transaction() as session:
-        claims = _claim_granted(session, by_workspace, grants, access, now=now)
+        claims = _claim_granted(session, by_workspace, grants, access, now=now, alone=alone)
     _give_back_unused(service, lanes, grants, claims)
     return [
         FetchJob(claim, keys[claim.workspace_id], lanes[claim.workspace_id]) for claim in claims
@@ -104,6 +109,7 @@ def _claim_granted(
     access: dict[str, workspaces_db.Access],
     *,
     now: datetime,
+    alone: bool,
 ) -> list[ClaimedCall]:
     chosen: list[int] = []
     probes: set[str] = set()
@@ -117,7 +123,7 @@ def _claim_granted(
             ):
                 continue
             probes.add(workspace_id)
-        if grant.is_crowded:
+        if grant.is_crowded and not alone:
             # Whoever rings when the line is long, rings for the front of the line.
             waiting = calls_db.due_calls(session, workspace_id, count=grant.total, now=now)
         chosen.extend(call.row_id for call in waiting[: grant.total])

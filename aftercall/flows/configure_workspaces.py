@@ -1,10 +1,11 @@
 """Sets a workspace's credentials and limit. New credentials release a block at once."""
 
+import re
 from typing import Annotated
 
 import redis
 import structlog
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, SecretStr
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -14,29 +15,50 @@ from aftercall.flows.errors import Invalid
 from aftercall.flows.look import workspace_view
 from aftercall.flows.service import Service
 from aftercall.flows.views import WorkspaceView
-from aftercall.twentytwo.inbound import NoCallId, check_call_id
+from aftercall.twentytwo.inbound import NoCallId, check_workspace_id
 from aftercall.twentytwo.rate_limit import workspace_lane
 
 log = structlog.get_logger(__name__)
 
 
+#: Not blank, and nothing but what a terminal shows.
+_KEY = re.compile(r"[\x20-\x7e]*[\x21-\x7e][\x20-\x7e]*")
+
+
 def _check_key(key: SecretStr) -> SecretStr:
-    if not key.get_secret_value().isprintable() or not key.get_secret_value().strip():
+    if not _KEY.fullmatch(key.get_secret_value()):
         raise ValueError("It is blank, or has characters in it that no key has")
     return key
 
 
-Key = Annotated[SecretStr, Field(min_length=1, max_length=500), AfterValidator(_check_key)]
+Key = Annotated[
+    SecretStr,
+    Field(min_length=1, max_length=500, json_schema_extra={"pattern": f"^{_KEY.pattern}$"}),
+    AfterValidator(_check_key),
+]
+
+
+def _both_are(type_: str) -> dict[str, JsonValue]:
+    return {name: {"type": type_} for name in ("api_key", "api_secret")}
 
 
 class WorkspaceSpec(BaseModel):
     """What is given is set; what is not, stays."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        # Both or neither.
+        json_schema_extra={
+            "anyOf": [
+                {"required": ["api_key", "api_secret"], "properties": _both_are("string")},
+                {"properties": _both_are("null")},
+            ]
+        },
+    )
 
     api_key: Key | None = None
     api_secret: Key | None = None
-    rate_limit: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
+    rate_limit: Annotated[int, Field(ge=1, le=10_000_000, strict=True)] | None = Field(
         None, description="Requests a minute; null: TWENTYTWO_RATE_LIMIT"
     )
 
@@ -44,7 +66,7 @@ class WorkspaceSpec(BaseModel):
 def set_workspace(service: Service, workspace_id: str, spec: WorkspaceSpec) -> WorkspaceView:
     """Makes the workspace if there is none. Invalid when only half of the credentials is given."""
     try:
-        workspace_id = check_call_id(workspace_id, at="workspace_id")
+        workspace_id = check_workspace_id(workspace_id)
     except NoCallId as error:
         raise Invalid([("workspace_id", str(error))]) from None
     if (spec.api_key is None) != (spec.api_secret is None):

@@ -67,9 +67,13 @@ class Sent:
 class CallDeliverer:
     """One process's share of the delivering."""
 
-    def __init__(self, service: Service, sender: HookSender, *, size: int) -> None:
+    def __init__(
+        self, service: Service, sender: HookSender, *, size: int, alone: bool = False
+    ) -> None:
+        """`alone`: works on deliveries on their last chance, and on no others."""
         self._service = service
         self._sender = sender
+        self._alone = alone
         self._crew: Crew[ClaimedDelivery, Sent] = Crew(
             name="deliver", size=size, work=self._send, record=self._record, go_on=self._go_on
         )
@@ -86,7 +90,7 @@ class CallDeliverer:
             chunk, waiting = waiting[:places], waiting[places:]
             claims: list[ClaimedDelivery] = []
             try:
-                claims, crowded = claim_within_limits(self._service, chunk)
+                claims, crowded = claim_within_limits(self._service, chunk, alone=self._alone)
                 self._crowded |= crowded
             except redis.RedisError as error:
                 log.warning("limiter.unreachable", error=type(error).__name__)
@@ -94,6 +98,10 @@ class CallDeliverer:
             finally:
                 self._crew.cancel(places - len(claims))
             self._crew.start(claims)
+
+    def overdue(self, seconds: float) -> list[str]:
+        """The deliveries that have been worked on for longer than that."""
+        return [f"delivery {claim.id}" for claim in self._crew.overdue(seconds)]
 
     def close(self, timeout: float) -> bool:
         """Finishes what is under way. Whether that was done in `timeout` seconds."""
@@ -166,12 +174,15 @@ class CallDeliverer:
 
 
 def claim_within_limits(
-    service: Service, ids: Sequence[uuid.UUID]
+    service: Service, ids: Sequence[uuid.UUID], *, alone: bool = False
 ) -> tuple[list[ClaimedDelivery], set[uuid.UUID]]:
-    """The deliveries that may go now, leased; and the destinations that have more waiting."""
+    """The deliveries that may go now, leased; and the destinations that have more waiting.
+
+    `alone`: of those on their last chance, else none of those.
+    """
     now = service.clock()
     with service.database.transaction() as session:
-        waiting = deliveries_db.waiting_deliveries(session, ids, now=now)
+        waiting = deliveries_db.waiting_deliveries(session, ids, now=now, alone=alone)
         chosen: list[uuid.UUID] = []
         crowded: set[uuid.UUID] = set()
         for capacity in deliveries_db.lock_capacities(session, list(waiting), now=now):

@@ -61,9 +61,13 @@ class Fetched:
 class CallFetcher:
     """One process's share of the fetching."""
 
-    def __init__(self, service: Service, twentytwo: Twenty2, *, size: int) -> None:
+    def __init__(
+        self, service: Service, twentytwo: Twenty2, *, size: int, alone: bool = False
+    ) -> None:
+        """`alone`: works on calls on their last chance, and on no others."""
         self._service = service
         self._twentytwo = twentytwo
+        self._alone = alone
         self._crew: Crew[FetchJob, Fetched] = Crew(
             name="fetch", size=size, work=self._ask, record=self._record
         )
@@ -78,13 +82,17 @@ class CallFetcher:
             chunk, waiting = waiting[:places], waiting[places:]
             jobs: list[FetchJob] = []
             try:
-                jobs = claim_with_permits(self._service, chunk)
+                jobs = claim_with_permits(self._service, chunk, alone=self._alone)
             except redis.RedisError as error:
                 log.warning("limiter.unreachable", error=type(error).__name__)
                 return
             finally:
                 self._crew.cancel(places - len(jobs))
             self._crew.start(jobs)
+
+    def overdue(self, seconds: float) -> list[str]:
+        """The calls that have been worked on for longer than that."""
+        return [f"call {job.claim.call_id}" for job in self._crew.overdue(seconds)]
 
     def close(self, timeout: float) -> bool:
         """Finishes what is under way. Whether that was done in `timeout` seconds."""

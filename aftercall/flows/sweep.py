@@ -28,6 +28,10 @@ log = structlog.get_logger(__name__)
 MAX_OFFER = 5_000
 #: While so many messages wait, the workers have enough to do.
 ENOUGH_WAITING = 10
+#: Rows on their last chance that are offered in one round.
+LAST_CHANCES = 50
+#: Seconds between two offers of the same one.
+RING_ALONE_EVERY = 60
 
 
 def sweep(service: Service, *, waiting_messages: Callable[[QueueName], int]) -> None:
@@ -47,6 +51,7 @@ def sweep(service: Service, *, waiting_messages: Callable[[QueueName], int]) -> 
         if waiting_messages(QueueName.BACKLOG) < ENOUGH_WAITING:
             _offer_deliveries(service, now=now)
             _offer_calls(service, now=now)
+            _offer_last_chances(service, now=now)
         note_sweep(service, now=now)
     except redis.RedisError as error:
         log.warning("limiter.unreachable", error=type(error).__name__)
@@ -74,3 +79,21 @@ def _offer_deliveries(service: Service, *, now: datetime) -> None:
     with service.database.transaction() as session:
         ids = deliveries_db.due_deliveries(session, now=now, count=MAX_OFFER)
     service.doorbell.ring_deliver(ids, queue=QueueName.BACKLOG)
+
+
+def _offer_last_chances(service: Service, *, now: datetime) -> None:
+    """Rows that have cost their worker twice go one by one, each in a process of its own."""
+    with service.database.transaction() as session:
+        calls = calls_db.last_chance_calls(session, now=now, count=LAST_CHANCES)
+        deliveries = deliveries_db.last_chance_deliveries(session, now=now, count=LAST_CHANCES)
+    for call in calls:
+        if _is_first_to_ring(service, f"call:{call}"):
+            service.doorbell.ring_fetch_alone(call)
+    for delivery in deliveries:
+        if _is_first_to_ring(service, f"delivery:{delivery}"):
+            service.doorbell.ring_deliver_alone(delivery)
+
+
+def _is_first_to_ring(service: Service, row: str) -> bool:
+    # Starting the process takes a second or two: it need not be started again by each sweep.
+    return bool(service.redis.set(f"aftercall:alone:{row}", "1", nx=True, ex=RING_ALONE_EVERY))

@@ -84,6 +84,14 @@ def check_call_id(value: Any, *, at: str) -> str:
     return _check_id(value, at=at)
 
 
+def check_workspace_id(value: Any) -> str:
+    """The id without surrounding space; NoCallId when it is none that a request can carry."""
+    workspace_id = _check_id(value, at="workspace_id")
+    if not workspace_id.isascii():
+        raise NoCallId("workspace_id has characters that no header can carry to Twenty2")
+    return workspace_id
+
+
 def _call_ids(parsed: dict[str, Any]) -> tuple[str, ...]:
     if "call_ids" in parsed:
         ids = parsed["call_ids"]
@@ -104,10 +112,7 @@ def _workspace_id(parsed: dict[str, Any]) -> str | None:
     value = parsed.get("workspace_id")
     if value is None:
         return None
-    workspace_id = _check_id(value, at="workspace_id")
-    if not workspace_id.isascii():
-        raise NoCallId("workspace_id has characters that no header can carry to Twenty2")
-    return workspace_id
+    return check_workspace_id(value)
 
 
 def _check_id(value: Any, *, at: str) -> str:

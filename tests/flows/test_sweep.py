@@ -19,18 +19,23 @@ from tests.conftest import WORKSPACE, Clock
 from tests.flows.work import accept_rows, add_hook, call_row, delivery_rows, fetch, queued_ids
 
 
-def rung(service: Service, task: TaskName) -> list[str]:
-    """The ids in the messages that wait, of all queues; empties them."""
+def messages(service: Service) -> dict[str, list[str]]:
+    """By task: the ids in the messages that wait, of all queues; empties them."""
     import base64
 
-    ids: list[str] = []
+    found: dict[str, list[str]] = {}
     for queue in QueueName:
         while (raw := service.redis.lpop(queue.value)) is not None:
             message = json.loads(str(raw))
-            if message["headers"]["task"] == task.value:
-                arguments = json.loads(base64.b64decode(message["body"]))[0]
-                ids.extend(str(id_) for id_ in arguments[0])
-    return ids
+            arguments = json.loads(base64.b64decode(message["body"]))[0]
+            ids = found.setdefault(message["headers"]["task"], [])
+            ids.extend(str(id_) for id_ in arguments[0])
+    return found
+
+
+def rung(service: Service, task: TaskName) -> list[str]:
+    """The ids that were rung for so far; forgets them and all others."""
+    return messages(service).get(task.value, [])
 
 
 def no_messages(_queue: QueueName) -> int:
@@ -74,13 +79,38 @@ def test_a_call_that_loses_its_worker_three_times_is_dead_with_the_reason(
     service: Service, clock: Clock
 ) -> None:
     rows = accept_rows(service, ["c1"])
-    for _ in range(3):
-        assert len(claim_with_permits(service, rows)) == 1
+    for alone in (False, False, True):
+        assert claim_with_permits(service, rows, alone=not alone) == []
+        assert len(claim_with_permits(service, rows, alone=alone)) == 1
         clock.now += LEASE + timedelta(seconds=1)
         sweep(service, waiting_messages=no_messages)
     call = call_row(service, "c1")
     assert call.state == CallState.DEAD
     assert "lost 3 times" in (call.last_error or "")
+
+
+def test_what_has_cost_its_worker_twice_is_rung_for_alone_and_once_a_minute(
+    service: Service, simulator: Simulator
+) -> None:
+    add_hook(service, simulator)
+    (call_id,) = simulator.twentytwo.make_calls(1, status="completed")
+    fetch(service, accept_rows(service, [call_id]))
+    (id_,) = queued_ids(service)
+    (row,) = accept_rows(service, ["other"])
+    with service.database.transaction() as session:
+        session.execute(text("UPDATE calls SET lapses = 2"))
+        session.execute(text("UPDATE deliveries SET lapses = 2"))
+    assert claim_within_limits(service, [id_]) == ([], set())
+    messages(service)
+    sweep(service, waiting_messages=no_messages)
+    assert messages(service) == {
+        TaskName.FETCH_ALONE: [str(row)],
+        TaskName.DELIVER_ALONE: [str(id_)],
+    }
+    sweep(service, waiting_messages=no_messages)
+    assert messages(service) == {}
+    claims, _ = claim_within_limits(service, [id_], alone=True)
+    assert [claim.id for claim in claims] == [id_]
 
 
 def test_a_delivery_whose_worker_is_gone_goes_again_under_its_id(
