@@ -32,7 +32,12 @@ local now = time[1] * 1000000 + time[2]
 local limit, window = tonumber(ARGV[1]), tonumber(ARGV[2])
 local fresh, paced = tonumber(ARGV[3]), tonumber(ARGV[4])
 local blocked = redis.call('PTTL', KEYS[3])
-if blocked > 0 then return {0, 0, 1} end
+if blocked > 0 then
+  -- Longer than it was made: the clock was set back.
+  local made_for = tonumber(redis.call('GET', KEYS[3]))
+  if blocked > made_for then redis.call('PEXPIRE', KEYS[3], made_for) end
+  return {0, 0, 1}
+end
 local crowded = redis.call('EXISTS', KEYS[4])
 local used = 0
 if redis.call('EXISTS', KEYS[1]) == 1 then
@@ -44,11 +49,16 @@ end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - window)
 redis.call('HSET', KEYS[2], 'used', used)
 redis.call('PEXPIRE', KEYS[2], math.ceil(window / 1000) + 10000)
+local after_now = string.format('(%.0f', now)
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], after_now, '+inf')) do
+  -- Taken later than now: the clock was set back. As if taken now, which is never too early.
+  redis.call('ZADD', KEYS[1], now, member)
+end
 local free = math.max(limit - used, 0)
 local interval = window / limit
 local lag = math.max(interval, math.min(window / 20, 3000000))
 local tat = tonumber(redis.call('HGET', KEYS[2], 'tat') or '0')
-tat = math.max(tat, now - lag)
+tat = math.min(math.max(tat, now - lag), now + window)
 local on_time = math.max(math.floor((now - tat) / interval + 0.000001), 0)
 local take_fresh = math.min(fresh, free)
 local take_paced = math.min(paced, free - take_fresh, math.max(on_time - take_fresh, 0))
@@ -96,7 +106,7 @@ return 0
 # KEYS: block. ARGV: milliseconds.
 _BLOCK = """
 if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) then
-  redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])
+  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[1])
 end
 """
 

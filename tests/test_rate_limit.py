@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import cast
 
 import pytest
 import redis
@@ -548,6 +549,51 @@ def idle_for_long(client: "redis.Redis", lane: Lane) -> None:
     for key in keys_of(client, lane):
         if int(client.pttl(key)) > 0:
             client.delete(key)
+
+
+def set_back(client: "redis.Redis", lane: Lane, by: timedelta) -> None:
+    """Redis's keys as they look once its clock was set back: all of their times lie ahead."""
+    later = by / timedelta(microseconds=1)
+    base = f"aftercall:limit:{{{lane.name}}}"
+    for member, score in cast(list[tuple[str, float]], client.zrange(base, 0, -1, withscores=True)):
+        client.zadd(base, {member: score + later})
+    if (tat := client.hget(f"{base}:state", "tat")) is not None:
+        client.hset(f"{base}:state", "tat", str(int(tat) + int(later)))
+    for key in keys_of(client, lane):
+        if (left := client.pttl(key)) > 0:
+            client.pexpire(key, left + int(later / 1000))
+
+
+def test_a_clock_that_was_set_back_costs_a_lane_one_window_and_no_more(
+    client: "redis.Redis", limiter: RateLimiter, name: str
+) -> None:
+    lane = Lane(name, 10, milliseconds(600))
+    assert take(limiter, lane, fresh=6).fresh == 6
+    set_back(client, lane, timedelta(hours=1))
+    assert take(limiter, lane, fresh=10).fresh == 4
+    assert take(limiter, lane, fresh=1).fresh == 0
+    let_pass(client, lane.window + milliseconds(50))
+    assert take(limiter, lane, fresh=5).fresh == 5
+    until(lambda: take(limiter, lane, paced=1).paced == 1, seconds=2)
+
+
+def test_a_clock_that_was_set_back_makes_no_block_longer(
+    client: "redis.Redis", limiter: RateLimiter, name: str
+) -> None:
+    lane = Lane(name, 10, LONG)
+    limiter.block(name, milliseconds(300))
+    set_back(client, lane, timedelta(hours=1))
+    assert take(limiter, lane, fresh=1).total == 0
+    until(lambda: take(limiter, lane, fresh=1).fresh == 1, seconds=2)
+
+
+def test_a_clock_that_was_set_forward_frees_what_its_windows_have_passed(
+    client: "redis.Redis", limiter: RateLimiter, name: str
+) -> None:
+    lane = Lane(name, 10, LONG)
+    assert take(limiter, lane, fresh=10).fresh == 10
+    set_back(client, lane, -timedelta(hours=1))
+    assert take(limiter, lane, fresh=20).fresh == 10
 
 
 @pytest.mark.parametrize(
