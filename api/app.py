@@ -1,5 +1,6 @@
 """The ASGI application: `uvicorn api.app:app`. Settings are read at its start, not at import."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -11,8 +12,10 @@ from aftercall.logs import configure_logs
 from aftercall.settings import load_settings
 from aftercall.stores import find_stores
 from api import health, webhooks
-from api.access import require_admin
+from api.access import PREFIX, TokenBeforeBody, require_admin
+from api.body_deadline import BodyDeadline
 from api.body_limit import BodyLimit
+from api.connections import raise_file_limit
 from api.docs import install_docs
 from api.metrics import make_registry
 from api.probes import Probes
@@ -24,6 +27,8 @@ from api.routes import calls, deliveries, destinations, stats, workspaces
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     configure_logs()
+    _adopt_server_logs()
+    raise_file_limit()
     settings = load_settings()
     app.state.webhook_token = settings.require("webhook_token")
     app.state.admin_token = settings.require("admin_token")
@@ -51,18 +56,26 @@ def create_app() -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
+    # The last one is asked first.
+    app.add_middleware(TokenBeforeBody)
     app.add_middleware(BodyLimit)
+    app.add_middleware(BodyDeadline)
     install_problems(app)
     app.include_router(webhooks.router, tags=["webhook"])
     app.include_router(health.router)
-    operator = APIRouter(
-        prefix="/api/v1", dependencies=[Depends(require_admin)], responses=PROBLEMS
-    )
+    operator = APIRouter(prefix=PREFIX, dependencies=[Depends(require_admin)], responses=PROBLEMS)
     for part in (calls, destinations, deliveries, workspaces, stats):
         operator.include_router(part.router)
     app.include_router(operator)
     install_docs(app)
     return app
+
+
+def _adopt_server_logs() -> None:
+    """What uvicorn says comes out as everything else does: an event a line, secrets hidden."""
+    server = logging.getLogger("uvicorn")
+    server.handlers = []
+    server.propagate = True
 
 
 app = create_app()

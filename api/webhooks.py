@@ -1,5 +1,6 @@
 """POST /webhooks/twentytwo: check, read, store, answer. The one asynchronous route."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -63,13 +64,13 @@ async def receive_webhook(request: Request) -> JSONResponse:
     state = request.app.state
     receiver: Receiver = state.receiver
     # The token first: nobody without it makes us read a body.
-    if not is_right_token(
-        request.query_params.get("token"), bearer(request), token=state.webhook_token
-    ):
+    in_url = _only(request.query_params.getlist("token"))
+    if not is_right_token(in_url, bearer(request), token=state.webhook_token):
         raise Problem(401, "The token is missing or wrong: put it in the URL as ?token=…")
     body = await request.body()
+    signature = _only(request.headers.getlist("x-twenty2-signature"))
     if state.hmac_secret is not None and not is_signed(
-        body, signature=request.headers.get("x-twenty2-signature"), secret=state.hmac_secret
+        body, signature=signature, secret=state.hmac_secret
     ):
         raise Problem(401, "The x-twenty2-signature is missing or does not fit the body")
     try:
@@ -85,5 +86,11 @@ async def receive_webhook(request: Request) -> JSONResponse:
 
 def bearer(request: Request) -> str | None:
     """The token of `Authorization: Bearer …`."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    authorization = _only(request.headers.getlist("authorization")) or ""
+    scheme, _, token = authorization.partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
+
+
+def _only(given: Sequence[str]) -> str | None:
+    """What is given twice is not given: which one counts is not for its order to say."""
+    return given[0] if len(given) == 1 else None

@@ -44,6 +44,9 @@ def api_arguments(*, host: str, port: int) -> list[str]:
         "20",
         "--log-level",
         "warning",
+        # Bounds what a client that sends no request, or an endless one, can hold.
+        "--http",
+        "api.connections:BoundedConnection",
     ]
 
 
