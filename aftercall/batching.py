@@ -20,6 +20,10 @@ Result = TypeVar("Result")
 
 log = structlog.get_logger(__name__)
 
+#: Seconds to gather a batch, where there is one: nobody notices, and a claim or a record costs
+#: as much for one row as for twenty.
+_GATHER = 0.01
+
 
 class Batcher(Generic[T]):
     """Calls `write` with all that waits, at most `limit` at a time, in one thread.
@@ -28,8 +32,17 @@ class Batcher(Generic[T]):
     thread goes on.
     """
 
-    def __init__(self, write: Callable[[list[T]], None], *, name: str, limit: int = 500) -> None:
+    def __init__(
+        self,
+        write: Callable[[list[T]], None],
+        *,
+        name: str,
+        limit: int = 500,
+        coming: Callable[[], int] | None = None,
+    ) -> None:
+        """`coming`: how many more are on their way, worth waiting a moment for."""
         self._write = write
+        self._coming = coming
         self._limit = limit
         self._waiting: queue.SimpleQueue[T | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -58,11 +71,18 @@ class Batcher(Generic[T]):
             if is_last:
                 return
 
+    def _worth_waiting(self, have: int, until: float) -> float:
+        """Seconds for one more: none when alone, or when the batch is as large as what comes."""
+        if self._coming is None or self._coming() <= have:
+            return 0.0
+        return max(until - time.monotonic(), 0.0)
+
     def _take_what_waits(self, first: T) -> tuple[list[T], bool]:
         batch = [first]
+        gather_until = time.monotonic() + _GATHER
         while len(batch) < self._limit:
             try:
-                item = self._waiting.get_nowait()
+                item = self._waiting.get(timeout=self._worth_waiting(len(batch), gather_until))
             except queue.Empty:
                 break
             if item is None:
@@ -101,7 +121,12 @@ class Crew(Generic[Job, Result]):
         self._under_way: dict[int, tuple[Job, float]] = {}
         self._changed = threading.Condition()
         self._threads = ThreadPoolExecutor(size, thread_name_prefix=name)
-        self._results: Batcher[Result] = Batcher(self._write, name=f"{name}-record", limit=size)
+        self._results: Batcher[Result] = Batcher(
+            self._write,
+            name=f"{name}-record",
+            limit=size,
+            coming=lambda: len(self._under_way),
+        )
 
     def room(self, timeout: float = 0) -> int:
         """How many could start now; waits up to `timeout` seconds for one place."""
@@ -110,9 +135,15 @@ class Crew(Generic[Job, Result]):
             return self._free if self._is_open else 0
 
     def reserve(self, wanted: int, timeout: float = 0) -> int:
-        """Takes up to `wanted` places for `start` or `cancel`; waits for the first."""
+        """Takes up to `wanted` places for `start` or `cancel`; waits for the first.
+
+        Who wants many waits a moment for more than one.
+        """
+        enough = min(wanted, self.size // 4)
         with self._changed:
             self._changed.wait_for(lambda: self._free > 0 or not self._is_open, timeout)
+            if timeout:
+                self._changed.wait_for(lambda: self._free >= enough or not self._is_open, _GATHER)
             taken = min(wanted, self._free) if self._is_open else 0
             self._free -= taken
             return taken

@@ -2,13 +2,14 @@
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 
 from sqlalchemy import text
-from sqlalchemy.orm import Session
 
 from aftercall.db.models import AttemptOutcome
+from aftercall.db.rows import as_rows
+from aftercall.db.session import Executor
 
 EXCERPT_LENGTH = 1_000
 
@@ -30,38 +31,27 @@ class AttemptRow:
     next_due_at: datetime | None
 
 
+_FIELDS = fields(AttemptRow)
 _INSERT = text(
     """
     INSERT INTO attempts (call_row_id, delivery_id, number, started_at, duration_ms, outcome,
       status_code, reason, response_excerpt, next_due_at)
-    SELECT * FROM unnest(
-      CAST(:call_row_ids AS bigint[]), CAST(:delivery_ids AS uuid[]), CAST(:numbers AS smallint[]),
-      CAST(:started_at AS timestamptz[]), CAST(:durations AS int[]), CAST(:outcomes AS text[]),
-      CAST(:status_codes AS smallint[]), CAST(:reasons AS text[]), CAST(:excerpts AS text[]),
-      CAST(:next_due_at AS timestamptz[])
+    SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS r (
+      call_row_id bigint, delivery_id uuid, number smallint, started_at timestamptz,
+      duration_ms int, outcome text, status_code smallint, reason text, response_excerpt text,
+      next_due_at timestamptz
     )
     """
 )
 
 
-def insert_attempts(session: Session, attempts: Sequence[AttemptRow]) -> None:
+def insert_attempts(executor: Executor, attempts: Sequence[AttemptRow]) -> None:
     if not attempts:
         return
-    session.execute(
-        _INSERT,
-        {
-            "call_row_ids": [attempt.call_row_id for attempt in attempts],
-            "delivery_ids": [attempt.delivery_id for attempt in attempts],
-            "numbers": [attempt.number for attempt in attempts],
-            "started_at": [attempt.started_at for attempt in attempts],
-            "durations": [attempt.duration_ms for attempt in attempts],
-            "outcomes": [attempt.outcome.value for attempt in attempts],
-            "status_codes": [attempt.status_code for attempt in attempts],
-            "reasons": [attempt.reason for attempt in attempts],
-            "excerpts": [attempt.response_excerpt for attempt in attempts],
-            "next_due_at": [attempt.next_due_at for attempt in attempts],
-        },
+    rows = as_rows(
+        {field.name: getattr(attempt, field.name) for field in _FIELDS} for attempt in attempts
     )
+    executor.execute(_INSERT, {"rows": rows})
 
 
 def excerpt(body: bytes) -> str | None:

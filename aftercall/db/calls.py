@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import text
-from sqlalchemy.orm import Session
 
 from aftercall.db.attempts import AttemptRow, insert_attempts
+from aftercall.db.rows import Json, as_rows
+from aftercall.db.session import Executor
 from aftercall.domain.plans import LAPSES_TO_BE_ALONE, MAX_LAPSES, CallStep
 from aftercall.domain.work import CallDetail, ClaimedCall
 
@@ -40,7 +41,7 @@ _WAITING = text(
 
 
 def waiting_calls(
-    session: Session,
+    executor: Executor,
     ids: Sequence[int],
     *,
     now: datetime,
@@ -48,7 +49,7 @@ def waiting_calls(
     alone: bool = False,
 ) -> list[WaitingCall]:
     """Which of these may be fetched now, first come first. `alone`: those on their last chance."""
-    rows = session.execute(
+    rows = executor.execute(
         _WAITING,
         {"ids": list(ids), "now": now, "own_workspace": own_workspace, "alone": alone},
     )
@@ -67,10 +68,10 @@ _DUE_BY_WORKSPACE = text(
 
 
 def workspaces_with_due_calls(
-    session: Session, *, now: datetime, own_workspace: str | None
+    executor: Executor, *, now: datetime, own_workspace: str | None
 ) -> list[str]:
     """The workspaces that could be asked for something now."""
-    rows = session.execute(_DUE_BY_WORKSPACE, {"now": now, "own_workspace": own_workspace})
+    rows = executor.execute(_DUE_BY_WORKSPACE, {"now": now, "own_workspace": own_workspace})
     return list(rows.scalars())
 
 
@@ -90,10 +91,10 @@ _DUE = text(
 
 
 def due_calls(
-    session: Session, workspace_id: str, *, count: int, now: datetime
+    executor: Executor, workspace_id: str, *, count: int, now: datetime
 ) -> list[WaitingCall]:
     """The front of a workspace's line: fresh before retries before backfill, then by `due_at`."""
-    rows = session.execute(_DUE, {"workspace_id": workspace_id, "count": count, "now": now})
+    rows = executor.execute(_DUE, {"workspace_id": workspace_id, "count": count, "now": now})
     return [WaitingCall(row.id, row.workspace_id, row.priority) for row in rows]
 
 
@@ -113,7 +114,7 @@ _CLAIM = text(
 
 
 def claim_calls(
-    session: Session,
+    executor: Executor,
     ids: Sequence[int],
     *,
     now: datetime,
@@ -122,7 +123,7 @@ def claim_calls(
 ) -> list[ClaimedCall]:
     """Takes the lease of those that nobody else has. `probes`: the workspaces on probation."""
     token = uuid.uuid4()
-    rows = session.execute(
+    rows = executor.execute(
         _CLAIM, {"ids": list(ids), "now": now, "token": token, "lease_until": now + lease}
     )
     return [
@@ -181,150 +182,129 @@ _STEP = text(
       priority = r.priority, not_ready_since = r.not_ready_since,
       unknown_since = r.unknown_since, last_error = r.last_error,
       lease_token = NULL, lease_until = NULL, lapses = 0, refetch_wanted = false
-    FROM unnest(
-      CAST(:ids AS bigint[]), CAST(:tokens AS uuid[]), CAST(:states AS text[]),
-      CAST(:due_at AS timestamptz[]), CAST(:attempts AS smallint[]),
-      CAST(:priorities AS smallint[]), CAST(:not_ready_since AS timestamptz[]),
-      CAST(:unknown_since AS timestamptz[]), CAST(:errors AS text[])
-    ) AS r (id, token, state, due_at, attempts, priority, not_ready_since, unknown_since,
-      last_error)
+    FROM json_to_recordset(CAST(:rows AS json)) AS r (
+      id bigint, token uuid, state text, due_at timestamptz, attempts smallint,
+      priority smallint, not_ready_since timestamptz, unknown_since timestamptz, last_error text
+    )
     WHERE calls.id = r.id AND calls.lease_token = r.token
     RETURNING calls.id
     """
 )
 
+# The call and its payload: one statement, so that a batch costs one round trip less.
 _SAVE = text(
     """
-    UPDATE calls SET
-      state = CASE WHEN calls.refetch_wanted THEN 'queued' ELSE 'fetched' END,
-      due_at = CASE WHEN calls.refetch_wanted THEN :now ELSE calls.due_at END,
-      attempts = r.attempts, not_ready_since = NULL, unknown_since = NULL, last_error = NULL,
-      lease_token = NULL, lease_until = NULL, lapses = 0, refetch_wanted = false,
-      fetched_at = :now, revision = r.revision, content_hash = r.content_hash,
-      answered_call_id = r.answered_call_id, status = r.status, direction = r.direction,
-      agent_id = r.agent_id, callee_phone = r.callee_phone, caller_phone = r.caller_phone,
-      duration_seconds = r.duration_seconds,
-      billed_duration_seconds = r.billed_duration_seconds, cost_amount = r.cost_amount,
-      cost_currency = r.cost_currency, started_at = r.started_at, ended_at = r.ended_at
-    FROM unnest(
-      CAST(:ids AS bigint[]), CAST(:tokens AS uuid[]), CAST(:attempts AS smallint[]),
-      CAST(:revisions AS int[]), CAST(:content_hashes AS bytea[]),
-      CAST(:answered_call_ids AS text[]), CAST(:statuses AS text[]), CAST(:directions AS text[]),
-      CAST(:agent_ids AS text[]), CAST(:callee_phones AS text[]), CAST(:caller_phones AS text[]),
-      CAST(:durations AS int[]), CAST(:billed_durations AS int[]), CAST(:costs AS numeric[]),
-      CAST(:currencies AS text[]), CAST(:started_at AS timestamptz[]),
-      CAST(:ended_at AS timestamptz[])
-    ) AS r (id, token, attempts, revision, content_hash, answered_call_id, status, direction,
-      agent_id, callee_phone, caller_phone, duration_seconds, billed_duration_seconds,
-      cost_amount, cost_currency, started_at, ended_at)
-    WHERE calls.id = r.id AND calls.lease_token = r.token
-    RETURNING calls.id
-    """
-)
-
-_SAVE_PAYLOADS = text(
-    """
+    WITH r AS MATERIALIZED (
+      SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS r (
+        id bigint, token uuid, attempts smallint, revision int, content_hash bytea,
+        answered_call_id text, status text, direction text, agent_id text, callee_phone text,
+        caller_phone text, duration_seconds int, billed_duration_seconds int,
+        cost_amount numeric, cost_currency text, started_at timestamptz, ended_at timestamptz,
+        call jsonb, input_parameters jsonb, output_parameters jsonb, recording jsonb,
+        transcript jsonb, raw jsonb
+      )
+    ),
+    saved AS (
+      UPDATE calls SET
+        state = CASE WHEN calls.refetch_wanted THEN 'queued' ELSE 'fetched' END,
+        due_at = CASE WHEN calls.refetch_wanted THEN :now ELSE calls.due_at END,
+        attempts = r.attempts, not_ready_since = NULL, unknown_since = NULL, last_error = NULL,
+        lease_token = NULL, lease_until = NULL, lapses = 0, refetch_wanted = false,
+        fetched_at = :now, revision = r.revision, content_hash = r.content_hash,
+        answered_call_id = r.answered_call_id, status = r.status, direction = r.direction,
+        agent_id = r.agent_id, callee_phone = r.callee_phone, caller_phone = r.caller_phone,
+        duration_seconds = r.duration_seconds,
+        billed_duration_seconds = r.billed_duration_seconds, cost_amount = r.cost_amount,
+        cost_currency = r.cost_currency, started_at = r.started_at, ended_at = r.ended_at
+      FROM r
+      WHERE calls.id = r.id AND calls.lease_token = r.token
+      RETURNING calls.id
+    )
     INSERT INTO call_payloads (call_row_id, revision, saved_at, call, input_parameters,
       output_parameters, recording, transcript, raw)
-    SELECT id, revision, :now, CAST(call AS jsonb), CAST(input_parameters AS jsonb),
-      CAST(output_parameters AS jsonb), CAST(recording AS jsonb), CAST(transcript AS jsonb),
-      CAST(raw AS jsonb)
-    FROM unnest(
-      CAST(:ids AS bigint[]), CAST(:revisions AS int[]), CAST(:calls AS text[]),
-      CAST(:inputs AS text[]), CAST(:outputs AS text[]), CAST(:recordings AS text[]),
-      CAST(:transcripts AS text[]), CAST(:raws AS text[])
-    ) AS r (id, revision, call, input_parameters, output_parameters, recording, transcript, raw)
+    SELECT id, revision, :now, call, input_parameters, output_parameters, recording, transcript, raw
+    FROM r JOIN saved USING (id)
     -- The same content again: only the links are new.
     ON CONFLICT (call_row_id, revision) DO UPDATE SET
       saved_at = EXCLUDED.saved_at, recording = EXCLUDED.recording,
       transcript = EXCLUDED.transcript, raw = EXCLUDED.raw
+    RETURNING call_row_id
     """
 )
 
 
 def record_fetches(
-    session: Session, records: Sequence[FetchRecord], *, now: datetime
+    executor: Executor, records: Sequence[FetchRecord], *, now: datetime
 ) -> frozenset[int]:
     """Writes steps, calls and attempts; answers the rows that were still ours to write."""
     # By row, so that two recorders with rows in common take turns.
     in_order = sorted(records, key=lambda record: record.claim.row_id)
     saves = [record for record in in_order if record.saved is not None]
     steps = [record for record in in_order if record.saved is None]
-    ours = frozenset(_write_saves(session, saves, now) | _write_steps(session, steps, now))
-    insert_attempts(session, [record.attempt for record in in_order if record.claim.row_id in ours])
+    ours = frozenset(_write_saves(executor, saves, now) | _write_steps(executor, steps, now))
+    insert_attempts(
+        executor, [record.attempt for record in in_order if record.claim.row_id in ours]
+    )
     return ours
 
 
-def _write_steps(session: Session, records: Sequence[FetchRecord], now: datetime) -> set[int]:
+def _write_steps(executor: Executor, records: Sequence[FetchRecord], now: datetime) -> set[int]:
     if not records:
         return set()
-    rows = session.execute(
-        _STEP,
+    rows = as_rows(
         {
-            "now": now,
-            "ids": [record.claim.row_id for record in records],
-            "tokens": [record.claim.lease_token for record in records],
-            "states": [record.step.state.value for record in records],
-            "due_at": [record.step.due_at for record in records],
-            "attempts": [record.step.attempts for record in records],
-            "priorities": [record.step.priority for record in records],
-            "not_ready_since": [record.step.not_ready_since for record in records],
-            "unknown_since": [record.step.unknown_since for record in records],
-            "errors": [record.step.error for record in records],
-        },
+            "id": record.claim.row_id,
+            "token": record.claim.lease_token,
+            "state": record.step.state,
+            "due_at": record.step.due_at,
+            "attempts": record.step.attempts,
+            "priority": record.step.priority,
+            "not_ready_since": record.step.not_ready_since,
+            "unknown_since": record.step.unknown_since,
+            "last_error": record.step.error,
+        }
+        for record in records
     )
-    return set(rows.scalars())
+    return set(executor.execute(_STEP, {"now": now, "rows": rows}).scalars())
 
 
-def _write_saves(session: Session, records: Sequence[FetchRecord], now: datetime) -> set[int]:
-    saves = [(record, record.saved) for record in records if record.saved is not None]
-    if not saves:
+def _write_saves(executor: Executor, records: Sequence[FetchRecord], now: datetime) -> set[int]:
+    if not records:
         return set()
-    details = [saved.detail for _, saved in saves]
-    rows = session.execute(
-        _SAVE,
-        {
-            "now": now,
-            "ids": [record.claim.row_id for record, _ in saves],
-            "tokens": [record.claim.lease_token for record, _ in saves],
-            "attempts": [record.step.attempts for record, _ in saves],
-            "revisions": [saved.revision for _, saved in saves],
-            "content_hashes": [saved.content_hash for _, saved in saves],
-            "answered_call_ids": [
-                detail.answered_call_id if detail.answered_call_id != record.claim.call_id else None
-                for (record, _), detail in zip(saves, details, strict=True)
-            ],
-            "statuses": [detail.status for detail in details],
-            "directions": [detail.direction for detail in details],
-            "agent_ids": [detail.agent_id for detail in details],
-            "callee_phones": [detail.callee_phone for detail in details],
-            "caller_phones": [detail.caller_phone for detail in details],
-            "durations": [detail.duration_seconds for detail in details],
-            "billed_durations": [detail.billed_duration_seconds for detail in details],
-            "costs": [detail.cost_amount for detail in details],
-            "currencies": [detail.cost_currency for detail in details],
-            "started_at": [detail.started_at for detail in details],
-            "ended_at": [detail.ended_at for detail in details],
-        },
+    rows = as_rows(
+        _call_row(record, record.saved) for record in records if record.saved is not None
     )
-    ours = set(rows.scalars())
-    kept = [(record, saved) for record, saved in saves if record.claim.row_id in ours]
-    if kept:
-        session.execute(
-            _SAVE_PAYLOADS,
-            {
-                "now": now,
-                "ids": [record.claim.row_id for record, _ in kept],
-                "revisions": [saved.revision for _, saved in kept],
-                "calls": [saved.call for _, saved in kept],
-                "inputs": [saved.input_parameters for _, saved in kept],
-                "outputs": [saved.output_parameters for _, saved in kept],
-                "recordings": [saved.recording for _, saved in kept],
-                "transcripts": [saved.transcript for _, saved in kept],
-                "raws": [saved.raw for _, saved in kept],
-            },
-        )
-    return ours
+    return set(executor.execute(_SAVE, {"now": now, "rows": rows}).scalars())
+
+
+def _call_row(record: FetchRecord, saved: SavedCall) -> dict[str, object]:
+    claim, detail = record.claim, saved.detail
+    is_another = detail.answered_call_id != claim.call_id
+    return {
+        "id": claim.row_id,
+        "token": claim.lease_token,
+        "attempts": record.step.attempts,
+        "revision": saved.revision,
+        "content_hash": saved.content_hash,
+        "answered_call_id": detail.answered_call_id if is_another else None,
+        "status": detail.status,
+        "direction": detail.direction,
+        "agent_id": detail.agent_id,
+        "callee_phone": detail.callee_phone,
+        "caller_phone": detail.caller_phone,
+        "duration_seconds": detail.duration_seconds,
+        "billed_duration_seconds": detail.billed_duration_seconds,
+        "cost_amount": detail.cost_amount,
+        "cost_currency": detail.cost_currency,
+        "started_at": detail.started_at,
+        "ended_at": detail.ended_at,
+        "call": Json(saved.call),
+        "input_parameters": Json(saved.input_parameters),
+        "output_parameters": Json(saved.output_parameters),
+        "recording": saved.recording and Json(saved.recording),
+        "transcript": saved.transcript and Json(saved.transcript),
+        "raw": Json(saved.raw),
+    }
 
 
 _RELEASE_LAPSED = text(
@@ -345,9 +325,9 @@ _RELEASE_LAPSED = text(
 )
 
 
-def release_lapsed_calls(session: Session, *, now: datetime, count: int = 1000) -> int:
+def release_lapsed_calls(executor: Executor, *, now: datetime, count: int = 1000) -> int:
     """Makes calls whose worker is gone due again, or dead at the third time."""
-    return len(session.execute(_RELEASE_LAPSED, {"now": now, "count": count}).all())
+    return len(executor.execute(_RELEASE_LAPSED, {"now": now, "count": count}).all())
 
 
 _LAST_CHANCES = text(
@@ -359,9 +339,9 @@ _LAST_CHANCES = text(
 )
 
 
-def last_chance_calls(session: Session, *, now: datetime, count: int) -> list[int]:
+def last_chance_calls(executor: Executor, *, now: datetime, count: int) -> list[int]:
     """Those that are due and must be worked on alone."""
-    return list(session.execute(_LAST_CHANCES, {"now": now, "count": count}).scalars())
+    return list(executor.execute(_LAST_CHANCES, {"now": now, "count": count}).scalars())
 
 
 _GIVE_BACK = text(
@@ -372,9 +352,9 @@ _GIVE_BACK = text(
 )
 
 
-def give_back_calls(session: Session, claims: Sequence[ClaimedCall]) -> None:
+def give_back_calls(executor: Executor, claims: Sequence[ClaimedCall]) -> None:
     """Puts calls back as they were, without an attempt: the request was never made."""
-    session.execute(
+    executor.execute(
         _GIVE_BACK,
         {
             "ids": [claim.row_id for claim in claims],
@@ -397,7 +377,7 @@ _REFETCH = text(
 )
 
 
-def make_calls_due(session: Session, ids: Sequence[int], *, now: datetime) -> list[int]:
+def make_calls_due(executor: Executor, ids: Sequence[int], *, now: datetime) -> list[int]:
     """By hand: fetch these again, from the first attempt. Answers those to ring for."""
-    rows = session.execute(_REFETCH, {"ids": list(ids), "now": now})
+    rows = executor.execute(_REFETCH, {"ids": list(ids), "now": now})
     return [row.id for row in rows if row.state == "queued"]

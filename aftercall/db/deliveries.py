@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import text
-from sqlalchemy.orm import Session
 
 from aftercall.db.attempts import AttemptRow, insert_attempts
+from aftercall.db.rows import as_rows
+from aftercall.db.session import Executor
 from aftercall.domain.plans import LAPSES_TO_BE_ALONE, MAX_LAPSES, DeliveryStep
 from aftercall.domain.states import DeliveryState
 from aftercall.domain.work import ClaimedDelivery
@@ -32,32 +33,31 @@ _INSERT = text(
     INSERT INTO deliveries
       (id, call_row_id, destination_id, revision, type, state, due_at, last_error, created_at)
     SELECT id, call_row_id, destination_id, revision, type, state, :now, error, :now
-    FROM unnest(
-      CAST(:ids AS uuid[]), CAST(:call_row_ids AS bigint[]), CAST(:destination_ids AS uuid[]),
-      CAST(:revisions AS int[]), CAST(:types AS text[]), CAST(:states AS text[]),
-      CAST(:errors AS text[])
-    ) AS n (id, call_row_id, destination_id, revision, type, state, error)
+    FROM json_to_recordset(CAST(:rows AS json)) AS n (
+      id uuid, call_row_id bigint, destination_id uuid, revision int, type text, state text,
+      error text
+    )
     ON CONFLICT (call_row_id, destination_id, revision) DO NOTHING
     """
 )
 
 
-def insert_deliveries(session: Session, new: Sequence[NewDelivery], *, now: datetime) -> None:
+def insert_deliveries(executor: Executor, new: Sequence[NewDelivery], *, now: datetime) -> None:
     if not new:
         return
-    session.execute(
-        _INSERT,
+    rows = as_rows(
         {
-            "now": now,
-            "ids": [delivery.id for delivery in new],
-            "call_row_ids": [delivery.call_row_id for delivery in new],
-            "destination_ids": [delivery.destination_id for delivery in new],
-            "revisions": [delivery.revision for delivery in new],
-            "types": [delivery.type for delivery in new],
-            "states": [delivery.state.value for delivery in new],
-            "errors": [delivery.error for delivery in new],
-        },
+            "id": delivery.id,
+            "call_row_id": delivery.call_row_id,
+            "destination_id": delivery.destination_id,
+            "revision": delivery.revision,
+            "type": delivery.type,
+            "state": delivery.state,
+            "error": delivery.error,
+        }
+        for delivery in new
     )
+    executor.execute(_INSERT, {"now": now, "rows": rows})
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,23 +107,23 @@ _CAPACITIES = text(
 
 
 def waiting_deliveries(
-    session: Session, ids: Sequence[uuid.UUID], *, now: datetime, alone: bool = False
+    executor: Executor, ids: Sequence[uuid.UUID], *, now: datetime, alone: bool = False
 ) -> dict[uuid.UUID, list[uuid.UUID]]:
     """Which of these may be sent now, by destination. `alone`: those on their last chance."""
     waiting: dict[uuid.UUID, list[uuid.UUID]] = {}
-    for row in session.execute(_WAITING, {"ids": list(ids), "now": now, "alone": alone}):
+    for row in executor.execute(_WAITING, {"ids": list(ids), "now": now, "alone": alone}):
         waiting.setdefault(row.destination_id, []).append(row.id)
     return waiting
 
 
 def lock_capacities(
-    session: Session, destination_ids: Sequence[uuid.UUID], *, now: datetime
+    executor: Executor, destination_ids: Sequence[uuid.UUID], *, now: datetime
 ) -> list[Capacity]:
     """What each enabled destination still takes; holds until the transaction's end."""
-    locked = session.execute(_LOCK_DESTINATIONS, {"ids": list(destination_ids)}).scalars().all()
+    locked = executor.execute(_LOCK_DESTINATIONS, {"ids": list(destination_ids)}).scalars().all()
     if not locked:
         return []
-    rows = session.execute(_CAPACITIES, {"ids": list(locked), "now": now})
+    rows = executor.execute(_CAPACITIES, {"ids": list(locked), "now": now})
     return [
         Capacity(row.id, max(row.free, 0), row.rate_limit_per_second, row.failures_in_a_row)
         for row in rows
@@ -151,11 +151,11 @@ _CLAIM = text(
 
 
 def claim_deliveries(
-    session: Session, ids: Sequence[uuid.UUID], *, now: datetime, lease: timedelta
+    executor: Executor, ids: Sequence[uuid.UUID], *, now: datetime, lease: timedelta
 ) -> list[ClaimedDelivery]:
     """Takes the lease of those that nobody else has."""
     token = uuid.uuid4()
-    rows = session.execute(
+    rows = executor.execute(
         _CLAIM, {"ids": list(ids), "now": now, "token": token, "lease_until": now + lease}
     )
     return [ClaimedDelivery(lease_token=token, **row) for row in rows.mappings()]
@@ -178,10 +178,9 @@ _STEP = text(
       lease_token = NULL, lease_until = NULL, lapses = 0,
       delivered_at = CASE WHEN r.state = 'delivered' THEN CAST(:now AS timestamptz)
         ELSE d.delivered_at END
-    FROM unnest(
-      CAST(:ids AS uuid[]), CAST(:tokens AS uuid[]), CAST(:states AS text[]),
-      CAST(:due_at AS timestamptz[]), CAST(:attempts AS smallint[]), CAST(:errors AS text[])
-    ) AS r (id, token, state, due_at, attempts, last_error), destinations t
+    FROM json_to_recordset(CAST(:rows AS json)) AS r (
+      id uuid, token uuid, state text, due_at timestamptz, attempts smallint, last_error text
+    ), destinations t
     WHERE d.id = r.id AND d.lease_token = r.token AND t.id = d.destination_id
     RETURNING d.id
     """
@@ -189,24 +188,23 @@ _STEP = text(
 
 
 def record_deliveries(
-    session: Session, records: Sequence[SendRecord], *, now: datetime
+    executor: Executor, records: Sequence[SendRecord], *, now: datetime
 ) -> frozenset[uuid.UUID]:
     """Writes steps and attempts; answers the rows that were still ours to write."""
     in_order = sorted(records, key=lambda record: record.claim.id)
-    rows = session.execute(
-        _STEP,
+    rows = as_rows(
         {
-            "now": now,
-            "ids": [record.claim.id for record in in_order],
-            "tokens": [record.claim.lease_token for record in in_order],
-            "states": [record.step.state.value for record in in_order],
-            "due_at": [record.step.due_at for record in in_order],
-            "attempts": [record.step.attempts for record in in_order],
-            "errors": [record.step.error for record in in_order],
-        },
+            "id": record.claim.id,
+            "token": record.claim.lease_token,
+            "state": record.step.state,
+            "due_at": record.step.due_at,
+            "attempts": record.step.attempts,
+            "last_error": record.step.error,
+        }
+        for record in in_order
     )
-    ours = frozenset(rows.scalars())
-    insert_attempts(session, [record.attempt for record in in_order if record.claim.id in ours])
+    ours = frozenset(executor.execute(_STEP, {"now": now, "rows": rows}).scalars())
+    insert_attempts(executor, [record.attempt for record in in_order if record.claim.id in ours])
     return ours
 
 
@@ -228,9 +226,9 @@ _RELEASE_LAPSED = text(
 )
 
 
-def release_lapsed_deliveries(session: Session, *, now: datetime, count: int = 1000) -> int:
+def release_lapsed_deliveries(executor: Executor, *, now: datetime, count: int = 1000) -> int:
     """Makes deliveries whose worker is gone due again, or dead at the third time."""
-    return len(session.execute(_RELEASE_LAPSED, {"now": now, "count": count}).all())
+    return len(executor.execute(_RELEASE_LAPSED, {"now": now, "count": count}).all())
 
 
 _LAST_CHANCES = text(
@@ -242,9 +240,9 @@ _LAST_CHANCES = text(
 )
 
 
-def last_chance_deliveries(session: Session, *, now: datetime, count: int) -> list[uuid.UUID]:
+def last_chance_deliveries(executor: Executor, *, now: datetime, count: int) -> list[uuid.UUID]:
     """Those that are due and must be worked on alone."""
-    return list(session.execute(_LAST_CHANCES, {"now": now, "count": count}).scalars())
+    return list(executor.execute(_LAST_CHANCES, {"now": now, "count": count}).scalars())
 
 
 # One more than a destination takes now, so that the claim sees that it is crowded.
@@ -269,14 +267,14 @@ _DUE = text(
 
 
 def due_deliveries(
-    session: Session,
+    executor: Executor,
     *,
     now: datetime,
     count: int,
     destination_ids: Sequence[uuid.UUID] | None = None,
 ) -> list[uuid.UUID]:
     """What each destination could take now, in order of `due_at`; all destinations by default."""
-    rows = session.execute(
+    rows = executor.execute(
         _DUE,
         {
             "now": now,
@@ -300,8 +298,8 @@ _HOLD_STRAYS = text(
 )
 
 
-def hold_strays(session: Session) -> None:
-    session.execute(_HOLD_STRAYS)
+def hold_strays(executor: Executor) -> None:
+    executor.execute(_HOLD_STRAYS)
 
 
 _HOLD = text("UPDATE deliveries SET state = 'held' WHERE destination_id = :id AND state = 'queued'")
@@ -319,19 +317,19 @@ _BURY = text(
 )
 
 
-def hold_deliveries(session: Session, destination_id: uuid.UUID) -> None:
+def hold_deliveries(executor: Executor, destination_id: uuid.UUID) -> None:
     """Its destination is disabled: what waits, keeps."""
-    session.execute(_HOLD, {"id": destination_id})
+    executor.execute(_HOLD, {"id": destination_id})
 
 
-def unhold_deliveries(session: Session, destination_id: uuid.UUID, *, now: datetime) -> None:
+def unhold_deliveries(executor: Executor, destination_id: uuid.UUID, *, now: datetime) -> None:
     """Its destination is enabled: what was kept is due."""
-    session.execute(_UNHOLD, {"id": destination_id, "now": now})
+    executor.execute(_UNHOLD, {"id": destination_id, "now": now})
 
 
-def bury_deliveries(session: Session, destination_id: uuid.UUID) -> None:
+def bury_deliveries(executor: Executor, destination_id: uuid.UUID) -> None:
     """Its destination is removed: what waited is dead, and can be seen."""
-    session.execute(_BURY, {"id": destination_id})
+    executor.execute(_BURY, {"id": destination_id})
 
 
 _REPLAY = text(
@@ -353,7 +351,7 @@ _REPLAY = text(
 
 
 def replay_deliveries(
-    session: Session,
+    executor: Executor,
     *,
     now: datetime,
     id: uuid.UUID | None = None,  # noqa: A002 - the column's name
@@ -363,7 +361,7 @@ def replay_deliveries(
     until: datetime | None = None,
 ) -> list[uuid.UUID]:
     """By hand: send these again, under the same ids, from the first attempt. Answers their ids."""
-    rows = session.execute(
+    rows = executor.execute(
         _REPLAY,
         {
             "now": now,

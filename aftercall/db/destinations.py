@@ -8,6 +8,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from aftercall.db.models import Destination
+from aftercall.db.session import Executor
 from aftercall.domain.breaker import OPENS_AFTER
 
 
@@ -22,22 +23,19 @@ class Subscription:
     filter: str | None
 
 
-def subscriptions(session: Session) -> list[Subscription]:
+_SUBSCRIPTIONS = text(
+    """
+    SELECT id, workspace_id, enabled, events, filter FROM destinations
+    WHERE removed_at IS NULL ORDER BY created_at, id
+    """
+)
+
+
+def subscriptions(executor: Executor) -> list[Subscription]:
     """Of every destination that is not removed, in the order in which they were made."""
-    rows = session.execute(
-        select(
-            Destination.id,
-            Destination.workspace_id,
-            Destination.enabled,
-            Destination.events,
-            Destination.filter,
-        )
-        .where(Destination.removed_at.is_(None))
-        .order_by(Destination.created_at, Destination.id)
-    )
     return [
         Subscription(row.id, row.workspace_id, row.enabled, frozenset(row.events), row.filter)
-        for row in rows
+        for row in executor.execute(_SUBSCRIPTIONS)
     ]
 
 
@@ -93,29 +91,29 @@ _DISABLE = text(
 
 
 def count_failures(
-    session: Session, destination_id: uuid.UUID, *, count: int, is_probe: bool, now: datetime
+    executor: Executor, destination_id: uuid.UUID, *, count: int, is_probe: bool, now: datetime
 ) -> tuple[int, bool]:
     """Adds to its failures in a row; how many there are now, and whether it is paused already."""
-    row = session.execute(
+    row = executor.execute(
         _COUNT_FAILURES,
         {"id": destination_id, "count": count, "is_probe": is_probe, "now": now},
     ).one()
     return int(row.failures_in_a_row), bool(row.is_paused)
 
 
-def pause_destination(session: Session, destination_id: uuid.UUID, *, until: datetime) -> None:
+def pause_destination(executor: Executor, destination_id: uuid.UUID, *, until: datetime) -> None:
     """Nothing is sent there until then."""
-    session.execute(_PAUSE, {"id": destination_id, "until": until})
+    executor.execute(_PAUSE, {"id": destination_id, "until": until})
 
 
-def mark_working(session: Session, destination_id: uuid.UUID) -> None:
+def mark_working(executor: Executor, destination_id: uuid.UUID) -> None:
     """It took a delivery: no failures in a row, no pause."""
-    session.execute(_MARK_WORKING, {"id": destination_id})
+    executor.execute(_MARK_WORKING, {"id": destination_id})
 
 
 def disable_destination(
-    session: Session, destination_id: uuid.UUID, *, reason: str, now: datetime
+    executor: Executor, destination_id: uuid.UUID, *, reason: str, now: datetime
 ) -> bool:
     """Whether it was enabled until now."""
-    rows = session.execute(_DISABLE, {"id": destination_id, "reason": reason, "now": now})
+    rows = executor.execute(_DISABLE, {"id": destination_id, "reason": reason, "now": now})
     return rows.first() is not None

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import text
-from sqlalchemy.orm import Session
 
+from aftercall.db.session import Executor
 from aftercall.domain.work import UNSPECIFIED, Acceptance, IncomingEvent
 
 # One statement, so that a lone webhook costs one round trip and five hundred cost little more.
@@ -79,7 +79,7 @@ _ACCEPT = text(
 
 
 def accept_events(
-    session: Session, events: Sequence[IncomingEvent], *, bodies: Mapping[uuid.UUID, bytes]
+    executor: Executor, events: Sequence[IncomingEvent], *, bodies: Mapping[uuid.UUID, bytes]
 ) -> list[Acceptance]:
     """Stores events (whose workspace is known by now) and makes their calls due.
 
@@ -94,7 +94,7 @@ def accept_events(
         first.setdefault(key, event)
     distinct = list(first.values())
     webhook_times = {event.webhook_id: event.received_at for event in distinct}
-    rows = session.execute(
+    rows = executor.execute(
         _ACCEPT,
         {
             "workspace_ids": [event.workspace_id for event in distinct],
@@ -125,14 +125,14 @@ def accept_events(
 _ONLY_WORKSPACE = text("SELECT min(id) FROM workspaces HAVING count(*) = 1")
 
 
-def only_workspace(session: Session) -> str | None:
+def only_workspace(executor: Executor) -> str | None:
     """The id of the one workspace that there is; None when there are none or several."""
-    return session.execute(_ONLY_WORKSPACE).scalar_one_or_none()
+    return executor.execute(_ONLY_WORKSPACE).scalar_one_or_none()
 
 
-def events_of_call(session: Session, workspace_id: str, call_id: str) -> list[dict[str, object]]:
+def events_of_call(executor: Executor, workspace_id: str, call_id: str) -> list[dict[str, object]]:
     """Its events, oldest first, for the call's story."""
-    rows = session.execute(_EVENTS_OF_CALL, {"workspace_id": workspace_id, "call_id": call_id})
+    rows = executor.execute(_EVENTS_OF_CALL, {"workspace_id": workspace_id, "call_id": call_id})
     return [dict(row) for row in rows.mappings()]
 
 
@@ -150,6 +150,6 @@ def _key(event: IncomingEvent) -> tuple[str, str, str]:
     return event.workspace_id, event.call_id, event.type
 
 
-def newest_event_at(session: Session) -> datetime | None:
+def newest_event_at(executor: Executor) -> datetime | None:
     """When the last event came in."""
-    return session.execute(text("SELECT max(received_at) FROM webhooks")).scalar_one_or_none()
+    return executor.execute(text("SELECT max(received_at) FROM webhooks")).scalar_one_or_none()

@@ -9,11 +9,14 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import psycopg
-from sqlalchemy import URL, Engine, create_engine, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 T = TypeVar("T")
+
+#: What runs statements: a session where rows become objects, a bare connection where speed counts.
+Executor = Session | Connection
 
 #: deadlock_detected, serialization_failure
 _RUN_AGAIN = frozenset({"40P01", "40001"})
@@ -50,6 +53,8 @@ class Database:
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_timeout=10,
+            # Callers' data and sealed secrets are in no traceback.
+            hide_parameters=True,
             # A connection that a restart of the database has cut is replaced unseen.
             pool_pre_ping=True,
             connect_args={
@@ -64,6 +69,7 @@ class Database:
                 " -c idle_in_transaction_session_timeout=60s",
             },
         )
+        self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
 
     @contextmanager
@@ -72,12 +78,18 @@ class Database:
         with self._sessions.begin() as session:
             yield session
 
-    def run(self, work: Callable[[Session], T]) -> T:
+    @contextmanager
+    def statements(self) -> Iterator[Connection]:
+        """Each statement is a transaction of its own: no BEGIN, no COMMIT to wait for."""
+        with self._autocommit.connect() as connection:
+            yield connection
+
+    def run(self, work: Callable[[Connection], T]) -> T:
         """`work` in a transaction; again, a few times, when it lost a deadlock."""
         for run in range(1, _RUNS + 1):
             try:
-                with self.transaction() as session:
-                    return work(session)
+                with self.engine.begin() as connection:
+                    return work(connection)
             except DBAPIError as error:
                 if run == _RUNS or not _lost_a_deadlock(error):
                     raise

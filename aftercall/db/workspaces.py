@@ -8,6 +8,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from aftercall.db.models import Workspace
+from aftercall.db.session import Executor
 from aftercall.domain.outcomes import BlockKind
 
 
@@ -23,26 +24,18 @@ class Access:
     on_probation: bool
 
 
-def access_to(session: Session, workspace_ids: Sequence[str]) -> dict[str, Access]:
-    rows = session.execute(
-        select(
-            Workspace.id,
-            Workspace.api_key_sealed,
-            Workspace.api_secret_sealed,
-            Workspace.rate_limit,
-            Workspace.block_kind,
-        ).where(Workspace.id.in_(workspace_ids))
-    )
-    return {
-        row.id: Access(
-            row.id,
-            row.api_key_sealed,
-            row.api_secret_sealed,
-            row.rate_limit,
-            on_probation=row.block_kind == BlockKind.CREDENTIALS,
-        )
-        for row in rows
-    }
+_ACCESS = text(
+    """
+    SELECT id, api_key_sealed, api_secret_sealed, rate_limit,
+      block_kind IS NOT DISTINCT FROM 'credentials' AS on_probation
+    FROM workspaces WHERE id = ANY(:ids)
+    """
+)
+
+
+def access_to(executor: Executor, workspace_ids: Sequence[str]) -> dict[str, Access]:
+    rows = executor.execute(_ACCESS, {"ids": list(workspace_ids)})
+    return {row.id: Access(*row) for row in rows}
 
 
 _START_PROBE = text(
@@ -53,9 +46,9 @@ _START_PROBE = text(
 )
 
 
-def start_probe(session: Session, workspace_id: str, *, now: datetime, wait: timedelta) -> bool:
+def start_probe(executor: Executor, workspace_id: str, *, now: datetime, wait: timedelta) -> bool:
     """Whether this caller may send the one probe; the next may come after `wait`."""
-    result = session.execute(_START_PROBE, {"id": workspace_id, "now": now, "until": now + wait})
+    result = executor.execute(_START_PROBE, {"id": workspace_id, "now": now, "until": now + wait})
     return bool(result.rowcount)  # type: ignore[attr-defined]
 
 
@@ -69,10 +62,10 @@ _BLOCK = text(
 
 
 def block_workspace(
-    session: Session, workspace_id: str, *, kind: BlockKind, reason: str, until: datetime
+    executor: Executor, workspace_id: str, *, kind: BlockKind, reason: str, until: datetime
 ) -> None:
     """A rate-limit block never hides that the credentials are refused."""
-    session.execute(
+    executor.execute(
         _BLOCK, {"id": workspace_id, "kind": kind.value, "reason": reason, "until": until}
     )
 
@@ -86,8 +79,8 @@ _RELEASE = text(
 )
 
 
-def release_workspace(session: Session, workspace_id: str) -> None:
-    session.execute(_RELEASE, {"id": workspace_id})
+def release_workspace(executor: Executor, workspace_id: str) -> None:
+    executor.execute(_RELEASE, {"id": workspace_id})
 
 
 _COUNT_FORBIDDEN = text(
@@ -102,18 +95,18 @@ _RESET_FORBIDDEN = text(
 )
 
 
-def count_forbidden(session: Session, workspace_id: str, *, count: int, reset: bool) -> int:
+def count_forbidden(executor: Executor, workspace_id: str, *, count: int, reset: bool) -> int:
     """Adds to the workspace's 403 answers in a row, from nothing after another answer."""
     return int(
-        session.execute(
+        executor.execute(
             _COUNT_FORBIDDEN, {"id": workspace_id, "count": count, "reset": reset}
         ).scalar_one()
     )
 
 
-def reset_forbidden(session: Session, workspace_id: str) -> None:
+def reset_forbidden(executor: Executor, workspace_id: str) -> None:
     """Another answer than 403 came."""
-    session.execute(_RESET_FORBIDDEN, {"id": workspace_id})
+    executor.execute(_RESET_FORBIDDEN, {"id": workspace_id})
 
 
 def list_workspaces(session: Session) -> list[Workspace]:

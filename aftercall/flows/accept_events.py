@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection
 
 from aftercall.db.events import accept_events, only_workspace
 from aftercall.domain.ids import new_id
@@ -32,16 +32,16 @@ def store_events(
 ) -> list[Acceptance | NoWorkspace]:
     """One transaction for all; the answers are in the order of the events. Rings for nobody."""
 
-    def work(session: Session) -> list[Acceptance | NoWorkspace]:
+    def work(connection: Connection) -> list[Acceptance | NoWorkspace]:
         default = service.settings.twentytwo_workspace_id
         if default is None and any(event.workspace_id is None for event in events):
-            default = only_workspace(session)
+            default = only_workspace(connection)
         known = [
             event if event.workspace_id else replace(event, workspace_id=default)
             for event in events
             if event.workspace_id or default
         ]
-        accepted = iter(accept_events(session, known, bodies=bodies) if known else [])
+        accepted = iter(accept_events(connection, known, bodies=bodies) if known else [])
         return [
             next(accepted) if event.workspace_id or default else NoWorkspace() for event in events
         ]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection
 
 from aftercall.db import calls as calls_db
 from aftercall.db import workspaces as workspaces_db
@@ -42,13 +42,13 @@ def claim_with_permits(
     `alone`: of those on their last chance, else none of those.
     """
     now = service.clock()
-    with service.database.transaction() as session:
+    with service.database.statements() as connection:
         waiting = calls_db.waiting_calls(
-            session, row_ids, now=now, own_workspace=service.own_workspace, alone=alone
+            connection, row_ids, now=now, own_workspace=service.own_workspace, alone=alone
         )
         if not waiting:
             return []
-        access = workspaces_db.access_to(session, list({call.workspace_id for call in waiting}))
+        access = workspaces_db.access_to(connection, list({call.workspace_id for call in waiting}))
     keys = _open_credentials(service, access, now=now)
     by_workspace: dict[str, list[calls_db.WaitingCall]] = {}
     for call in waiting:
@@ -60,8 +60,8 @@ def claim_with_permits(
         for id_, calls in by_workspace.items()
     ]
     grants = dict(zip(by_workspace, service.limiter.take(wishes), strict=True))
-    with service.database.transaction() as session:
-        claims = _claim_granted(session, by_workspace, grants, access, now=now, alone=alone)
+    with service.database.statements() as connection:
+        claims = _claim_granted(connection, by_workspace, grants, access, now=now, alone=alone)
     _give_back_unused(service, lanes, grants, claims)
     return [
         FetchJob(claim, keys[claim.workspace_id], lanes[claim.workspace_id]) for claim in claims
@@ -103,7 +103,7 @@ def _wish(lane: Lane, calls: list[calls_db.WaitingCall], *, on_probation: bool) 
 
 
 def _claim_granted(
-    session: Session,
+    connection: Connection,
     by_workspace: dict[str, list[calls_db.WaitingCall]],
     grants: dict[str, Grant],
     access: dict[str, workspaces_db.Access],
@@ -119,18 +119,18 @@ def _claim_granted(
             continue
         if access[workspace_id].on_probation:
             if not workspaces_db.start_probe(
-                session, workspace_id, now=now, wait=CREDENTIALS_PROBE_WAIT
+                connection, workspace_id, now=now, wait=CREDENTIALS_PROBE_WAIT
             ):
                 continue
             probes.add(workspace_id)
         if grant.is_crowded and not alone:
             # Whoever rings when the line is long, rings for the front of the line.
-            waiting = calls_db.due_calls(session, workspace_id, count=grant.total, now=now)
+            waiting = calls_db.due_calls(connection, workspace_id, count=grant.total, now=now)
         chosen.extend(call.row_id for call in waiting[: grant.total])
     if not chosen:
         return []
     return calls_db.claim_calls(
-        session, sorted(chosen), now=now, lease=LEASE, probes=frozenset(probes)
+        connection, sorted(chosen), now=now, lease=LEASE, probes=frozenset(probes)
     )
 
 

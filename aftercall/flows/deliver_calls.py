@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 import redis
 import structlog
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection
 
 from aftercall.batching import Crew
 from aftercall.crm.mapping import MappingError
@@ -21,6 +21,7 @@ from aftercall.crm.sending import HookSender, prepare
 from aftercall.db import deliveries as deliveries_db
 from aftercall.db import destinations as destinations_db
 from aftercall.db.attempts import AttemptRow, excerpt
+from aftercall.db.session import Executor
 from aftercall.domain.breaker import is_tripped, pause
 from aftercall.domain.exchange import Answer
 from aftercall.domain.outcomes import (
@@ -146,9 +147,9 @@ class CallDeliverer:
         now = self._service.clock()
         records = [_to_record(result, now=now, rng=self._service.rng) for result in results]
 
-        def work(session: Session) -> None:
-            deliveries_db.record_deliveries(session, records, now=now)
-            note_destinations(session, results, now=now)
+        def work(connection: Connection) -> None:
+            deliveries_db.record_deliveries(connection, records, now=now)
+            note_destinations(connection, results, now=now)
 
         self._service.database.run(work)
         for result, record in zip(results, records, strict=True):
@@ -160,9 +161,9 @@ class CallDeliverer:
         if not crowded:
             return
         self._crowded -= crowded
-        with self._service.database.transaction() as session:
+        with self._service.database.statements() as connection:
             ids = deliveries_db.due_deliveries(
-                session,
+                connection,
                 now=self._service.clock(),
                 count=self._crew.size,
                 destination_ids=sorted(crowded),
@@ -181,18 +182,18 @@ def claim_within_limits(
     `alone`: of those on their last chance, else none of those.
     """
     now = service.clock()
-    with service.database.transaction() as session:
-        waiting = deliveries_db.waiting_deliveries(session, ids, now=now, alone=alone)
+    with service.database.engine.begin() as connection:
+        waiting = deliveries_db.waiting_deliveries(connection, ids, now=now, alone=alone)
         chosen: list[uuid.UUID] = []
         crowded: set[uuid.UUID] = set()
-        for capacity in deliveries_db.lock_capacities(session, list(waiting), now=now):
+        for capacity in deliveries_db.lock_capacities(connection, list(waiting), now=now):
             its = waiting[capacity.destination_id]
             free = min(capacity.free, len(its))
             if free and is_tripped(capacity.failures_in_a_row):
                 # The probe. The next goes when this one has failed, or should have come back.
                 free = 1
                 destinations_db.pause_destination(
-                    session, capacity.destination_id, until=now + LEASE
+                    connection, capacity.destination_id, until=now + LEASE
                 )
             if capacity.rate_limit_per_second is not None and free:
                 free = _take_permits(
@@ -204,7 +205,7 @@ def claim_within_limits(
         if not chosen:
             return [], crowded
         return deliveries_db.claim_deliveries(
-            session, sorted(chosen), now=now, lease=LEASE
+            connection, sorted(chosen), now=now, lease=LEASE
         ), crowded
 
 
@@ -246,38 +247,38 @@ def _to_record(result: Sent, *, now: datetime, rng: random.Random) -> deliveries
     )
 
 
-def note_destinations(session: Session, results: list[Sent], *, now: datetime) -> None:
+def note_destinations(executor: Executor, results: list[Sent], *, now: datetime) -> None:
     """Health: failures in a row, since when; paused when they are many, disabled after days."""
     by_destination: dict[uuid.UUID, list[Sent]] = {}
     # In the order of ids: two recorders with destinations in common take turns.
     for result in sorted(results, key=lambda result: result.claim.destination_id):
         by_destination.setdefault(result.claim.destination_id, []).append(result)
     for its in by_destination.values():
-        _note_destination(session, its, now=now)
+        _note_destination(executor, its, now=now)
 
 
-def _note_destination(session: Session, results: list[Sent], *, now: datetime) -> None:
+def _note_destination(executor: Executor, results: list[Sent], *, now: datetime) -> None:
     claim = results[-1].claim
     has_succeeded = any(isinstance(result.outcome, Succeeded) for result in results)
     for result in results:
         # Gone is gone, whatever else was delivered at the same time; one success ends five days.
         reason = _reason_to_disable(result, now=now)
         if reason is not None and (_is_gone(result) or not has_succeeded):
-            _disable(session, claim, reason, now=now)
+            _disable(executor, claim, reason, now=now)
             break
     failed = [result for result in results if isinstance(result.outcome, Retry)]
     if has_succeeded:
         if claim.failures_in_a_row or claim.failing_since is not None:
-            destinations_db.mark_working(session, claim.destination_id)
+            destinations_db.mark_working(executor, claim.destination_id)
         return
     if failed:
         is_probe = any(is_tripped(result.claim.failures_in_a_row) for result in failed)
         in_a_row, is_paused = destinations_db.count_failures(
-            session, claim.destination_id, count=len(failed), is_probe=is_probe, now=now
+            executor, claim.destination_id, count=len(failed), is_probe=is_probe, now=now
         )
         wait = pause(in_a_row)
         if wait is not None and (is_probe or not is_paused):
-            destinations_db.pause_destination(session, claim.destination_id, until=now + wait)
+            destinations_db.pause_destination(executor, claim.destination_id, until=now + wait)
             log.warning(
                 "destination.paused",
                 destination_id=str(claim.destination_id),
@@ -302,9 +303,9 @@ def _reason_to_disable(result: Sent, *, now: datetime) -> str | None:
     return None
 
 
-def _disable(session: Session, claim: ClaimedDelivery, reason: str, *, now: datetime) -> None:
-    if destinations_db.disable_destination(session, claim.destination_id, reason=reason, now=now):
-        deliveries_db.hold_deliveries(session, claim.destination_id)
+def _disable(executor: Executor, claim: ClaimedDelivery, reason: str, *, now: datetime) -> None:
+    if destinations_db.disable_destination(executor, claim.destination_id, reason=reason, now=now):
+        deliveries_db.hold_deliveries(executor, claim.destination_id)
         log.warning(
             "destination.disabled",
             destination_id=str(claim.destination_id),

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 import redis
 import structlog
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection
 
 from aftercall.batching import Crew
 from aftercall.db.attempts import AttemptRow, excerpt
@@ -139,14 +139,14 @@ class CallFetcher:
         now = self._service.clock()
         records = [_to_record(result, now=now, rng=self._service.rng) for result in results]
 
-        def work(session: Session) -> list[NewDelivery]:
-            ours = record_fetches(session, records, now=now)
-            note_signs(session, [_sign(result) for result in results], now=now)
+        def work(connection: Connection) -> list[NewDelivery]:
+            ours = record_fetches(connection, records, now=now)
+            note_signs(connection, [_sign(result) for result in results], now=now)
             savings = [result.saving for result in results if result.saving is not None]
             new = new_deliveries(
-                session, [saving for saving in savings if saving.claim.row_id in ours]
+                connection, [saving for saving in savings if saving.claim.row_id in ours]
             )
-            insert_deliveries(session, new, now=now)
+            insert_deliveries(connection, new, now=now)
             return new
 
         new = self._service.database.run(work)

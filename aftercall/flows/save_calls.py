@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy.orm import Session
-
 from aftercall.crm.mapping import MappingError, data_of, is_wanted
 from aftercall.db.calls import SavedCall
 from aftercall.db.deliveries import NewDelivery
 from aftercall.db.destinations import Subscription, subscriptions
+from aftercall.db.session import Executor
 from aftercall.domain.ids import new_id
 from aftercall.domain.states import DeliveryState
 from aftercall.domain.work import (
@@ -114,12 +113,12 @@ def _dump(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def new_deliveries(session: Session, savings: Sequence[Saving]) -> list[NewDelivery]:
+def new_deliveries(executor: Executor, savings: Sequence[Saving]) -> list[NewDelivery]:
     """One for each destination that wants one of the calls whose content is new."""
     news = [saving for saving in savings if saving.is_news]
     if not news:
         return []
-    wanted_by = subscriptions(session)
+    wanted_by = subscriptions(executor)
     return [
         delivery
         for saving in news

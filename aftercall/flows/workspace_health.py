@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
-from sqlalchemy.orm import Session
 
 from aftercall.db import workspaces as workspaces_db
+from aftercall.db.session import Executor
 from aftercall.domain.outcomes import (
     CREDENTIALS_PROBE_WAIT,
     FORBIDDEN_IN_A_ROW,
@@ -43,7 +43,7 @@ class Sign:
         return answered and not self.is_forbidden
 
 
-def note_signs(session: Session, signs: Sequence[Sign], *, now: datetime) -> None:
+def note_signs(executor: Executor, signs: Sequence[Sign], *, now: datetime) -> None:
     """Writes down what a batch's answers say, in the order in which they came."""
     by_workspace: dict[str, list[Sign]] = {}
     # In the order of ids: two recorders with workspaces in common take turns.
@@ -51,16 +51,16 @@ def note_signs(session: Session, signs: Sequence[Sign], *, now: datetime) -> Non
         by_workspace.setdefault(sign.workspace_id, []).append(sign)
     for workspace_id, its in by_workspace.items():
         if any(sign.is_probe and sign.shows_access for sign in its):
-            workspaces_db.release_workspace(session, workspace_id)
+            workspaces_db.release_workspace(executor, workspace_id)
             log.info("workspace.released", workspace_id=workspace_id)
         for sign in its:
             if isinstance(sign.outcome, Blocked) and sign.outcome.kind is not None:
-                _block(session, workspace_id, sign.outcome, sign.outcome.kind, now=now)
-        _count_forbidden(session, workspace_id, its, now=now)
+                _block(executor, workspace_id, sign.outcome, sign.outcome.kind, now=now)
+        _count_forbidden(executor, workspace_id, its, now=now)
 
 
 def _count_forbidden(
-    session: Session, workspace_id: str, signs: Sequence[Sign], *, now: datetime
+    executor: Executor, workspace_id: str, signs: Sequence[Sign], *, now: datetime
 ) -> None:
     answered = [sign for sign in signs if sign.status_code is not None]
     # Only those since the last other answer are in a row.
@@ -71,10 +71,10 @@ def _count_forbidden(
         in_a_row += 1
     if not in_a_row:
         if answered:
-            workspaces_db.reset_forbidden(session, workspace_id)
+            workspaces_db.reset_forbidden(executor, workspace_id)
         return
     total = workspaces_db.count_forbidden(
-        session, workspace_id, count=in_a_row, reset=in_a_row < len(answered)
+        executor, workspace_id, count=in_a_row, reset=in_a_row < len(answered)
     )
     last = answered[-1].outcome
     if total >= FORBIDDEN_IN_A_ROW and isinstance(last, Retry):
@@ -83,14 +83,14 @@ def _count_forbidden(
             CREDENTIALS_PROBE_WAIT,
             BlockKind.CREDENTIALS,
         )
-        _block(session, workspace_id, blocked, BlockKind.CREDENTIALS, now=now)
+        _block(executor, workspace_id, blocked, BlockKind.CREDENTIALS, now=now)
 
 
 def _block(
-    session: Session, workspace_id: str, blocked: Blocked, kind: BlockKind, *, now: datetime
+    executor: Executor, workspace_id: str, blocked: Blocked, kind: BlockKind, *, now: datetime
 ) -> None:
     workspaces_db.block_workspace(
-        session, workspace_id, kind=kind, reason=blocked.reason, until=now + blocked.wait
+        executor, workspace_id, kind=kind, reason=blocked.reason, until=now + blocked.wait
     )
     log.warning(
         "workspace.blocked",
