@@ -48,7 +48,12 @@ class Settings(BaseSettings):
     """Frozen; secrets are `SecretStr`, so no repr or log shows them."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+        hide_input_in_errors=True,
     )
 
     database_url: Secret | None = Field(None, alias="AFTERCALL_DATABASE_URL")

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from aftercall.flows.errors import Conflict, Invalid, NotFound
 
@@ -17,6 +18,7 @@ log = logging.getLogger(__name__)
 
 #: Faults that one answer names; a request with more has the same one again and again.
 MAX_ERRORS = 20
+_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 _SCHEMA = {
     "type": "object",
     "required": ["type", "title", "status", "detail"],
@@ -44,6 +46,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         400: "The body is not JSON",
         401: "The admin token is missing or wrong",
         404: "There is no such thing",
+        408: "The body did not come in time",
         409: "It cannot be done as things stand",
         413: "The body is over 1 MiB",
         422: "The request is malformed; `errors` says where",
@@ -80,9 +83,11 @@ def install_problems(app: FastAPI) -> None:
     """Every error that leaves the application is a problem document."""
 
     @app.exception_handler(HTTPException)
-    def http(_: Request, error: HTTPException) -> JSONResponse:
+    def http(request: Request, error: HTTPException) -> JSONResponse:
         more = error.more if isinstance(error, Problem) else {}
-        headers = dict(error.headers) if error.headers else None
+        headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = ", ".join(_methods_at(request))
         return problem_response(error.status_code, str(error.detail), headers, **more)
 
     @app.exception_handler(RequestValidationError)
@@ -128,3 +133,16 @@ def install_problems(app: FastAPI) -> None:
     def unexpected(_: Request, error: Exception) -> JSONResponse:
         log.error("request.failed", exc_info=error)
         return problem_response(500, "Something went wrong here; the log says what")
+
+
+def _methods_at(request: Request) -> list[str]:
+    """Those of every route of this path: Starlette names those of the first alone."""
+    routes = request.app.routes
+    asked = {method: {**request.scope, "method": method} for method in _METHODS}
+    found = [
+        method
+        for method, scope in asked.items()
+        if any(route.matches(scope)[0] is Match.FULL for route in routes)
+    ]
+    # No route of ours: a file of the OpenAPI page.
+    return found or ["GET", "HEAD"]

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import requests
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from aftercall.crm.mapping import MappingError, check_expression, is_storable
@@ -24,7 +24,8 @@ MASK = "********"
 _UNSEEN = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
 _NAME = re.compile(rf"[^{_UNSEEN}]*[^{_UNSEEN}\s][^{_UNSEEN}]*")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
-_HEADER_VALUE = re.compile(r"(?:[\x21-\x7e\xa1-\xff][\x20-\x7e\x80-\xff\t]{0,3999})?")
+#: No C1 either: to some a header ends at U+0085.
+_HEADER_VALUE = re.compile(r"(?:[\x21-\x7e\xa1-\xff][\x20-\x7e\xa0-\xff\t]{0,3999})?")
 #: The same for the OpenAPI document, and what `_check_url` and `check_secret` look for first.
 _NAME_SCHEMA: JsonDict = {"pattern": f"^{_NAME.pattern}$"}
 _HEADERS_SCHEMA: JsonDict = {
@@ -55,6 +56,10 @@ def _check_url(url: str) -> str:
         raise ValueError("A URL with a fragment (#…) cannot be posted to")
     if parts.port == 0:
         raise ValueError("No server listens on port 0")
+    if "%" in parts.hostname:
+        raise ValueError(
+            "Its host has a % in it: a zone, or an escape that programs read differently"
+        )
     if "\\" in url:
         raise ValueError("It has a backslash in it, which different programs read differently")
     try:
@@ -118,6 +123,14 @@ def _distinct(events: list[str]) -> list[str]:
     return sorted(set(events))
 
 
+def _check_number(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("It is not a number")
+    return value
+
+
+#: As JSON Schema has it: 15.0 is whole, "15" is no number.
+WHOLE = BeforeValidator(_check_number)
 Expression = Annotated[str | None, AfterValidator(_check_expression)]
 
 
@@ -125,7 +138,7 @@ class DestinationSpec(BaseModel):
     """A destination as people write it. Anything that is not a field is a mistake."""
 
     # Strict: nobody means the text "no" by true.
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
     name: Annotated[
         str, Field(max_length=100, json_schema_extra=_NAME_SCHEMA), AfterValidator(_check_name)
@@ -159,9 +172,9 @@ class DestinationSpec(BaseModel):
         Annotated[str, Field(json_schema_extra=_SECRET_SCHEMA), AfterValidator(_check_secret)]
         | None
     ) = Field(None, repr=False, description="whsec_…; made when it is not given; never read back")
-    timeout_seconds: Annotated[int, Field(ge=1, le=30)] = 15
-    max_in_flight: Annotated[int, Field(ge=1, le=1_000)] = 32
-    rate_limit_per_second: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    timeout_seconds: Annotated[int, Field(ge=1, le=30, strict=False), WHOLE] = 15
+    max_in_flight: Annotated[int, Field(ge=1, le=1_000, strict=False), WHOLE] = 32
+    rate_limit_per_second: Annotated[int, Field(ge=1, le=10_000, strict=False), WHOLE] | None = None
 
 
 def unreachable_reason(url: str, guard: AddressGuard) -> str | None:

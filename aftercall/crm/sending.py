@@ -11,7 +11,7 @@ from aftercall.crm.mapping import make_body
 from aftercall.crm.signing import signature_headers
 from aftercall.domain.exchange import Exchange
 from aftercall.domain.work import ClaimedDelivery
-from aftercall.http import AddressGuard, Limits, exchange, new_session
+from aftercall.http import AddressGuard, Limits, exchange, new_session, without_secrets
 from aftercall.sealing import Sealer
 
 #: A hook's answer is read for the story only.
@@ -40,8 +40,10 @@ class PreparedPost:
 
     url: str
     headers: Mapping[str, str] = field(repr=False)
-    body: bytes
+    body: bytes = field(repr=False)
     timeout: timedelta
+    #: What an answer that repeats the request must not show.
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 def prepare(delivery: ClaimedDelivery, *, sealer: Sealer, now: datetime) -> PreparedPost:
@@ -54,7 +56,14 @@ def prepare(delivery: ClaimedDelivery, *, sealer: Sealer, now: datetime) -> Prep
         "Content-Type": "application/json",
         **signature_headers(body, delivery_id=str(delivery.id), secrets_=(secret,), now=now),
     }
-    return PreparedPost(delivery.url, headers, body, timedelta(seconds=delivery.timeout_seconds))
+    return PreparedPost(
+        delivery.url,
+        headers,
+        body,
+        timedelta(seconds=delivery.timeout_seconds),
+        # "Bearer x" and "x" alike.
+        secrets=(*custom.values(), *(value.rpartition(" ")[2] for value in custom.values())),
+    )
 
 
 class HookSender:
@@ -70,7 +79,7 @@ class HookSender:
             deadline=prepared.timeout,
             max_body_bytes=MAX_ANSWER_BYTES,
         )
-        return exchange(
+        said = exchange(
             self._session,
             "POST",
             prepared.url,
@@ -78,6 +87,7 @@ class HookSender:
             body=prepared.body,
             limits=limits,
         )
+        return without_secrets(said, prepared.secrets)
 
     def close(self) -> None:
         self._session.close()

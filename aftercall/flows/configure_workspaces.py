@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, Se
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from aftercall.crm.destination_spec import WHOLE
 from aftercall.db.models import Workspace
 from aftercall.db.workspaces import get_workspace, release_workspace
 from aftercall.flows.errors import Invalid
@@ -47,6 +48,7 @@ class WorkspaceSpec(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
+        hide_input_in_errors=True,
         # Both or neither.
         json_schema_extra={
             "anyOf": [
@@ -58,7 +60,7 @@ class WorkspaceSpec(BaseModel):
 
     api_key: Key | None = None
     api_secret: Key | None = None
-    rate_limit: Annotated[int, Field(ge=1, le=10_000_000, strict=True)] | None = Field(
+    rate_limit: Annotated[int, Field(ge=1, le=10_000_000), WHOLE] | None = Field(
         None, description="Requests a minute; null: TWENTYTWO_RATE_LIMIT"
     )
 

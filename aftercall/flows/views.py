@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 T = TypeVar("T")
 
@@ -128,7 +128,7 @@ class DestinationView(View):
 class NewDestinationView(DestinationView):
     """The only view with the secret: when it is made or rotated."""
 
-    secret: str
+    secret: str = Field(repr=False)
 
 
 class WorkspaceView(View):

@@ -41,6 +41,8 @@ _STATUS_OF_CODE = {
 }
 _MAX_INT = 2**31 - 1
 _MAX_DIGITS = 4_000
+#: What is saved is shown again, and pydantic shows nothing that is deeper than 254.
+_MAX_DEPTH = 200
 #: What PostgreSQL's jsonb does not take, escaped or not.
 _UNSTORABLE = re.compile(r"\\u0000|\\u[dD]|[\ud800-\udfff]")
 _COST = re.compile(r"(?:([A-Z]{3})\s*)?(-?\d{1,12}(?:\.\d{1,6})?)\s*([A-Z]{3})?")
@@ -81,11 +83,25 @@ def parse_json(body: bytes) -> Any:
         )
         if _UNSTORABLE.search(text):
             value = _storable(value)
+        if _is_deeper_than(_MAX_DEPTH, value):
+            raise RecursionError
     except RecursionError:
         return Unreadable("the JSON is nested too deeply")
     except ValueError:
         return Unreadable("it is not JSON" if body else "it is empty")
     return value
+
+
+def _is_deeper_than(depth: int, value: Any) -> bool:
+    level = [value]
+    for _ in range(depth):
+        level = [
+            child
+            for item in level
+            if isinstance(item, dict | list)
+            for child in (item.values() if isinstance(item, dict) else item)
+        ]
+    return bool(level)
 
 
 def _short(text: str) -> int | str:

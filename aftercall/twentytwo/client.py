@@ -7,7 +7,7 @@ import requests
 
 from aftercall.domain.exchange import Exchange
 from aftercall.domain.work import Credentials
-from aftercall.http import Limits, exchange, new_session
+from aftercall.http import Limits, exchange, new_session, without_secrets
 
 #: A call's detail is a few kilobytes; 5 MiB is far beyond any honest one.
 MAX_DETAIL_BYTES = 5 * 1024 * 1024
@@ -32,18 +32,20 @@ class Twenty2:
     def call_detail(self, call_id: str, *, workspace_id: str, credentials: Credentials) -> Exchange:
         """`GET /call/detail`: Basic authentication and the workspace's header."""
         pair = f"{credentials.api_key}:{credentials.api_secret}".encode()
-        return exchange(
+        basic = base64.b64encode(pair).decode()
+        said = exchange(
             self._session,
             "GET",
             f"{self._base_url}/call/detail",
             params={"call_id": call_id},
             headers={
-                "Authorization": f"Basic {base64.b64encode(pair).decode()}",
+                "Authorization": f"Basic {basic}",
                 "x-workspace-id": workspace_id,
                 "Accept": "application/json",
             },
             limits=LIMITS,
         )
+        return without_secrets(said, (basic, credentials.api_secret))
 
     def close(self) -> None:
         self._session.close()

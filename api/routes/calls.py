@@ -1,10 +1,9 @@
 """/api/v1/calls: find calls, read one's story, fetch again, add by id."""
 
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from aftercall.db.reading import CallQuery
 from aftercall.domain.states import CallState, Priority
@@ -12,10 +11,24 @@ from aftercall.flows import look, replay
 from aftercall.flows.accept_events import NoWorkspace, enqueue_calls
 from aftercall.flows.errors import Invalid
 from aftercall.flows.views import AcceptedView, CallStory, CallView, Page
-from aftercall.twentytwo.inbound import NoCallId, check_call_id
+from aftercall.twentytwo.inbound import MAX_ID_LENGTH, NoCallId, check_call_id
 from api.access import ServiceOf
+from api.routes.parameters import Moment, Text
 
 router = APIRouter(prefix="/calls", tags=["calls"])
+
+
+#: Checked one by one below, so that the fault names its place.
+CallId = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "type": "string",
+            "maxLength": MAX_ID_LENGTH,
+            "pattern": r"^[^\x00-\x1f\x7f]*[^\x00-\x1f\x7f\s][^\x00-\x1f\x7f]*$",
+        }
+    ),
+]
 
 
 class CallIds(BaseModel):
@@ -25,21 +38,20 @@ class CallIds(BaseModel):
         extra="forbid", json_schema_extra={"examples": [{"call_ids": ["call_9c4d7e12ab"]}]}
     )
 
-    #: Checked one by one below, so that the fault names its place.
-    call_ids: Annotated[list[Any], Field(min_length=1, max_length=10_000)]
-    workspace_id: str | None = None
+    call_ids: Annotated[list[CallId], Field(min_length=1, max_length=10_000)]
+    workspace_id: Text | None = None
 
 
 @router.get("")
 def list_calls(
     service: ServiceOf,
     state: CallState | None = None,
-    status: str | None = None,
-    q: Annotated[str | None, Query(description="A call id, or the end of a phone number")] = None,
-    workspace_id: str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    cursor: str | None = None,
+    status: Text | None = None,
+    q: Annotated[Text | None, Query(description="A call id, or the end of a phone number")] = None,
+    workspace_id: Text | None = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
+    cursor: Text | None = None,
     limit: Annotated[int, Query(ge=1, le=look.MAX_LIMIT)] = 50,
 ) -> Page[CallView]:
     """Newest first."""
@@ -86,12 +98,12 @@ def add_calls(service: ServiceOf, body: CallIds) -> AcceptedView:
 
 
 @router.post("/{call_id:path}/refetch", status_code=202)
-def refetch_call(service: ServiceOf, call_id: str, workspace_id: str | None = None) -> CallStory:
+def refetch_call(service: ServiceOf, call_id: Text, workspace_id: Text | None = None) -> CallStory:
     """Fetches it again. New content makes new deliveries; the same content makes none."""
     return replay.refetch_call(service, call_id, workspace_id=workspace_id)
 
 
 @router.get("/{call_id:path}")
-def show_call(service: ServiceOf, call_id: str, workspace_id: str | None = None) -> CallStory:
+def show_call(service: ServiceOf, call_id: Text, workspace_id: Text | None = None) -> CallStory:
     """The detail, the events, the fetches, the deliveries with their attempts."""
     return look.show_call(service, call_id, workspace_id=workspace_id)

@@ -1,30 +1,43 @@
 """/api/v1/deliveries: find deliveries, read one, send again."""
 
 import uuid
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
 from aftercall.db.reading import DeliveryQuery
 from aftercall.domain.states import DeliveryState
 from aftercall.flows import look, replay
 from aftercall.flows.views import DeliveryView, Page, ReplayView
 from api.access import ServiceOf
+from api.routes.parameters import Moment, Text
 
 router = APIRouter(prefix="/deliveries", tags=["deliveries"])
+
+
+_REPLAYABLE = [state.value for state in DeliveryState if state is not DeliveryState.SENDING]
+Replayable = Annotated[DeliveryState, WithJsonSchema({"type": "string", "enum": _REPLAYABLE})]
 
 
 class ReplayFilter(BaseModel):
     """All conditions that are given must hold; `since` and `until` are about `created_at`."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"state": "dead"}]})
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"state": "dead"}],
+            "anyOf": [
+                {"required": [name], "properties": {name: {"type": "string"}}}
+                for name in ("state", "destination_id", "since", "until")
+            ],
+        },
+    )
 
-    state: DeliveryState | None = None
+    state: Replayable | None = None
     destination_id: uuid.UUID | None = None
-    since: datetime | None = None
-    until: datetime | None = None
+    since: Moment | None = None
+    until: Moment | None = None
 
 
 @router.get("")
@@ -32,8 +45,8 @@ def list_deliveries(
     service: ServiceOf,
     state: DeliveryState | None = None,
     destination_id: uuid.UUID | None = None,
-    call_id: str | None = None,
-    cursor: str | None = None,
+    call_id: Text | None = None,
+    cursor: Text | None = None,
     limit: Annotated[int, Query(ge=1, le=look.MAX_LIMIT)] = 50,
 ) -> Page[DeliveryView]:
     """Newest first."""
@@ -53,12 +66,12 @@ def replay_matching(service: ServiceOf, conditions: ReplayFilter) -> ReplayView:
     )
 
 
-@router.get("/{delivery_id}")
+@router.get("/{delivery_id:uuid}")
 def show(service: ServiceOf, delivery_id: uuid.UUID) -> DeliveryView:
     return look.show_delivery(service, delivery_id)
 
 
-@router.post("/{delivery_id}/replay", status_code=202)
+@router.post("/{delivery_id:uuid}/replay", status_code=202)
 def replay_one(service: ServiceOf, delivery_id: uuid.UUID) -> DeliveryView:
     """Sends it again, under the id that it has."""
     return replay.replay_delivery(service, delivery_id)

@@ -4,8 +4,9 @@ import uuid
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
+from pydantic import WithJsonSchema
 
-from aftercall.crm.destination_spec import DestinationSpec
+from aftercall.crm.destination_spec import DestinationSpec, change_schema
 from aftercall.flows import configure_destinations as flow
 from aftercall.flows.views import DestinationView, NewDestinationView, Page, TestView
 from api.access import ServiceOf
@@ -18,8 +19,10 @@ _EXAMPLE = {
     "events": ["call.completed"],
     "filter": "output_parameters.interested == 'yes'",
     "mapping": "{phone: call.callee_phone, when: output_parameters.callback_time}",
-    "headers": {"X-Api-Key": "…"},
+    "headers": {"X-Api-Key": "a key of the CRM's"},
 }
+#: Checked with the fields that stay.
+Change = Annotated[dict[str, Any], WithJsonSchema(change_schema())]
 
 
 @router.post("", status_code=201)
@@ -36,46 +39,46 @@ def list_all(service: ServiceOf) -> Page[DestinationView]:
     return Page(items=flow.list_destinations(service), next_cursor=None)
 
 
-@router.get("/{destination_id}")
+@router.get("/{destination_id:uuid}")
 def show(service: ServiceOf, destination_id: uuid.UUID) -> DestinationView:
     return flow.show_destination(service, destination_id)
 
 
-@router.patch("/{destination_id}")
+@router.patch("/{destination_id:uuid}")
 def change(
     service: ServiceOf,
     destination_id: uuid.UUID,
-    fields: Annotated[dict[str, Any], Body(examples=[{"timeout_seconds": 20}])],
+    fields: Annotated[Change, Body(examples=[{"timeout_seconds": 20}])],
 ) -> DestinationView:
     """Sets the fields that are given; the others stay. A masked header keeps its value."""
     return flow.change_destination(service, destination_id, fields)
 
 
-@router.delete("/{destination_id}", status_code=204)
+@router.delete("/{destination_id:uuid}", status_code=204)
 def remove(service: ServiceOf, destination_id: uuid.UUID) -> None:
     """Its history stays; what waited for it is dead."""
     flow.remove_destination(service, destination_id)
 
 
-@router.post("/{destination_id}/test")
+@router.post("/{destination_id:uuid}/test")
 def test(service: ServiceOf, destination_id: uuid.UUID) -> TestView:
     """Posts a made-up call, signed, and tells what the hook answered."""
     return flow.test_destination(service, destination_id)
 
 
-@router.post("/{destination_id}/enable")
+@router.post("/{destination_id:uuid}/enable")
 def enable(service: ServiceOf, destination_id: uuid.UUID) -> DestinationView:
     """What was held goes on its way."""
     return flow.enable_destination(service, destination_id)
 
 
-@router.post("/{destination_id}/disable")
+@router.post("/{destination_id:uuid}/disable")
 def disable(service: ServiceOf, destination_id: uuid.UUID) -> DestinationView:
     """Deliveries are held until it is enabled."""
     return flow.disable_destination(service, destination_id)
 
 
-@router.post("/{destination_id}/rotate-secret")
+@router.post("/{destination_id:uuid}/rotate-secret")
 def rotate_secret(service: ServiceOf, destination_id: uuid.UUID) -> NewDestinationView:
     """Answers with the new secret, for the only time."""
     return flow.rotate_secret(service, destination_id)

@@ -1,0 +1,90 @@
+"""The API against its own OpenAPI document: Schemathesis, all checks, on a process with data in it.
+
+FUZZ_EXAMPLES makes the run longer: `FUZZ_EXAMPLES=500 make test T=tests/fuzz/test_api.py`.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aftercall.embedded import StoreUrls
+from aftercall.flows.service import Service
+from aftercall.simulator import Fault, Simulator
+from tests.api.server import SETTINGS, Api, running_api
+from tests.api.test_problems import ROUTES
+from tests.cli.command import environment
+from tests.conftest import ADMIN_TOKEN
+from tests.flows.work import accept_rows, add_hook, deliver, fetch, queued_ids
+
+#: For each operation; every boundary that the document has is tried besides.
+EXAMPLES = os.environ.get("FUZZ_EXAMPLES", "15")
+#: The webhook, /healthz, /readyz and /metrics.
+OPEN_OPERATIONS = 4
+
+pytestmark = pytest.mark.timeout(0 if "FUZZ_EXAMPLES" in os.environ else 300)
+
+
+@pytest.fixture
+def api(stores: StoreUrls, service: Service, simulator: Simulator, tmp_path: Path) -> Iterator[Api]:
+    """With calls and deliveries in several states."""
+    add_hook(service, simulator)
+    rows = accept_rows(service, simulator.twentytwo.make_calls(4))
+    fetch(service, rows[:3])
+    simulator.crm.hook("leads").fail_next(Fault.BAD_REQUEST)
+    deliver(service, queued_ids(service)[:2])
+    with running_api(
+        tmp_path,
+        AFTERCALL_DATABASE_URL=stores.database_url,
+        AFTERCALL_REDIS_URL=stores.redis_url,
+    ) as api:
+        yield api
+
+
+def fuzz(api: Api, config: str, *options: str, operations: int) -> None:
+    """Runs `st`; all operations must have been tried, and every answer must pass every check."""
+    run = subprocess.run(
+        [
+            *(str(Path(sys.executable).with_name("st")), "--config-file"),
+            *(str(Path(__file__).with_name(config)), "run", f"{api.origin}/openapi.json"),
+            *("--generation-deterministic", "--continue-on-failure", "--no-color", *options),
+        ],
+        cwd=api.log.parent,
+        env=environment(**SETTINGS),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout
+    assert re.search(rf"Tested: +{operations}$", run.stdout, re.MULTILINE), run.stdout
+    # Neither an answer that a check cannot judge, nor a traceback that no answer shows.
+    assert "WARNINGS" not in run.stdout, run.stdout
+    assert "Traceback" not in api.log.read_text()
+
+
+def test_the_api_does_what_its_document_says(api: Api) -> None:
+    fuzz(
+        api,
+        "schemathesis.toml",
+        *("--header", f"Authorization: Bearer {ADMIN_TOKEN}", "--max-examples", EXAMPLES),
+        operations=len(ROUTES) + OPEN_OPERATIONS,
+    )
+
+
+@pytest.mark.parametrize("header", ["X-Nothing: 1", "Authorization: Bearer wrong"])
+def test_whatever_a_stranger_asks_of_the_operators_api_the_answer_is_401(
+    api: Api, header: str
+) -> None:
+    fuzz(
+        api,
+        "strangers.toml",
+        *("--header", header, "--max-examples", "5", "--phases", "coverage,fuzzing"),
+        # That nobody is let in is what it would warn of.
+        *("--include-path-regex", "^/api/v1", "--warnings", "off"),
+        operations=len(ROUTES),
+    )
