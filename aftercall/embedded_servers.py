@@ -26,7 +26,7 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
 from typing import ClassVar
@@ -95,9 +95,9 @@ class StoreUrls:
     """Where the stores answer; "" for one that was not asked for."""
 
     #: For psycopg 3 and SQLAlchemy 2.1 alike.
-    database_url: str
+    database_url: str = field(repr=False)
     #: For redis-py and Celery alike. Carries the password: never log it.
-    redis_url: str
+    redis_url: str = field(repr=False)
 
 
 class Server(ABC):

@@ -5,16 +5,21 @@ reasons that quote an answer or a call's own data, pass through a filter that
 hides tokens in URLs and whatever looks like a phone number.
 """
 
+import json
 import logging
 import re
 import sys
 from typing import Any
 
+import orjson
 import structlog
 from structlog.typing import EventDict, Processor
 
+from aftercall.domain.unseen import UNSEEN
+
 #: Nine to fifteen digits, in one piece or several; no part of a UUID, a time or a fraction.
 _PHONE = re.compile(r"(?<![\w.:/-])\+?\d(?:[ -]?\d){8,14}(?![\w:-])(?!\.\d)")
+_UNSEEN = re.compile(rf"[\x7f{UNSEEN}]")
 _SECRETS = re.compile(r"(token=)[^&\s\"']+|(://[^:/@\s]*:)\S+(?=@)", re.IGNORECASE)
 
 
@@ -29,14 +34,11 @@ def configure_logs(*, as_json: bool | None = None, level: int = logging.INFO) ->
         structlog.processors.format_exc_info,
         _hide_secrets,
     ]
-    renderer: Processor = (
-        structlog.processors.JSONRenderer(ensure_ascii=False)
-        if as_json
-        else structlog.dev.ConsoleRenderer(colors=True)
-    )
+    render = _as_json if as_json else _for_people(structlog.dev.ConsoleRenderer(colors=True))
+    # Ours go out directly: through the standard library a line costs three times as much.
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        processors=[*shared, render],
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
@@ -44,10 +46,7 @@ def configure_logs(*, as_json: bool | None = None, level: int = logging.INFO) ->
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                renderer,
-            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
         )
     )
     root = logging.getLogger()
@@ -58,6 +57,28 @@ def configure_logs(*, as_json: bool | None = None, level: int = logging.INFO) ->
     logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
     # It logs whole URLs, at WARNING even: a hook's URL may hold a key.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
+
+
+def _as_json(_logger: Any, _method: str, event: EventDict) -> str:
+    try:
+        line = orjson.dumps(event, default=repr).decode()
+    except TypeError:  # half a pair of surrogates, or a number beyond 64 bits
+        line = json.dumps(event, default=repr)
+    return _visible(line)
+
+
+def _for_people(renderer: structlog.dev.ConsoleRenderer) -> Processor:
+    def render(logger: Any, method: str, event: EventDict) -> str:
+        return _visible(renderer(logger, method, event))
+
+    return render
+
+
+def _visible(line: str) -> str:
+    """One line stays one line, and reads as it was written."""
+    if line.isascii() and "\x7f" not in line:
+        return line
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
 
 
 def _hide_secrets(_logger: Any, _method: str, event: EventDict) -> EventDict:

@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse
 
 from aftercall.flows.accept_events import NoWorkspace
 from aftercall.twentytwo.inbound import (
+    MAX_IDS,
     NoCallId,
     NotJson,
     is_right_token,
@@ -31,6 +32,30 @@ _EXAMPLES: dict[str, Any] = {
     "one id": {"value": {"call_id": "call_9c4d7e12ab"}},
     "many ids": {"value": {"call_ids": ["call_9c4d7e12ab", "call_77aa01bc23"]}},
 }
+#: Visible ASCII at both ends: what a schema can say of an id.
+_ID = {"type": "string", "pattern": "^[!-~]([ -~]{0,126}[!-~])?$"}
+_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"workspace_id": {"anyOf": [_ID, {"type": "null"}]}},
+    # The first that is there counts.
+    "anyOf": [
+        {
+            "properties": {
+                "call_ids": {"type": "array", "items": _ID, "minItems": 1, "maxItems": MAX_IDS}
+            },
+            "required": ["call_ids"],
+        },
+        {"properties": {"call_id": _ID, "call_ids": False}, "required": ["call_id"]},
+        {
+            "properties": {
+                "call": {"type": "object", "properties": {"call_id": _ID}, "required": ["call_id"]},
+                "call_id": False,
+                "call_ids": False,
+            },
+            "required": ["call"],
+        },
+    ],
+}
 
 
 @router.post(
@@ -41,7 +66,7 @@ _EXAMPLES: dict[str, Any] = {
     openapi_extra={
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": {}, "examples": _EXAMPLES}},
+            "content": {"application/json": {"schema": _SCHEMA, "examples": _EXAMPLES}},
         },
         "parameters": [
             {
@@ -55,6 +80,7 @@ _EXAMPLES: dict[str, Any] = {
     responses={
         400: {"description": "The body is not JSON"},
         401: {"description": "Wrong token or signature"},
+        408: {"description": "The body did not come in time"},
         413: {"description": "The body is over 1 MiB"},
         422: {"description": "No valid call id in it"},
         503: {"description": "It could not be stored: send it again"},

@@ -15,13 +15,14 @@ from pydantic.config import JsonDict
 from aftercall.crm.mapping import MappingError, check_expression, is_storable
 from aftercall.crm.sending import RESERVED_HEADERS
 from aftercall.crm.signing import SecretError, check_secret
+from aftercall.domain.unseen import CONTROLS, UNSEEN
 from aftercall.domain.work import EVENT_TYPES
 from aftercall.http import AddressGuard, refused_addresses
 
 #: What a header's value reads as. Sent back unchanged, it keeps the value.
 MASK = "********"
 #: Nothing that moves a terminal's cursor or turns its text around.
-_UNSEEN = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
+_UNSEEN = CONTROLS + UNSEEN
 _NAME = re.compile(rf"[^{_UNSEEN}]*[^{_UNSEEN}\s][^{_UNSEEN}]*")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 #: No C1 either: to some a header ends at U+0085.

@@ -95,10 +95,12 @@ def parse_json(body: bytes) -> Any:
 def _is_deeper_than(depth: int, value: Any) -> bool:
     level = [value]
     for _ in range(depth):
+        if not level:
+            return False
         level = [
             child
             for item in level
-            if isinstance(item, dict | list)
+            if isinstance(item, (dict, list))
             for child in (item.values() if isinstance(item, dict) else item)
         ]
     return bool(level)

@@ -11,12 +11,14 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from aftercall.domain.unseen import CONTROLS, UNSEEN
+
 MAX_ID_LENGTH = 128
 #: So many are stored within a second or two; more would hold up the webhooks behind them.
 MAX_IDS = 10_000
 _MAX_TYPE_LENGTH = 100
 _MAX_EVENT_ID_LENGTH = 200
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_CONTROL = re.compile(rf"[{CONTROLS}{UNSEEN}\ud800-\udfff]")
 
 
 class NotJson(Exception):

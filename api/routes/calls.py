@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from aftercall.db.reading import CallQuery
 from aftercall.domain.states import CallState, Priority
+from aftercall.domain.unseen import CONTROLS, UNSEEN
 from aftercall.flows import look, replay
 from aftercall.flows.accept_events import NoWorkspace, enqueue_calls
 from aftercall.flows.errors import Invalid
@@ -17,6 +18,7 @@ from api.routes.parameters import Moment, Text
 
 router = APIRouter(prefix="/calls", tags=["calls"])
 
+_NO_ID = CONTROLS + UNSEEN
 
 #: Checked one by one below, so that the fault names its place.
 CallId = Annotated[
@@ -25,7 +27,7 @@ CallId = Annotated[
         {
             "type": "string",
             "maxLength": MAX_ID_LENGTH,
-            "pattern": r"^[^\x00-\x1f\x7f]*[^\x00-\x1f\x7f\s][^\x00-\x1f\x7f]*$",
+            "pattern": f"^[^{_NO_ID}]*[^{_NO_ID}\\s][^{_NO_ID}]*$",
         }
     ),
 ]
