@@ -20,9 +20,10 @@ Result = TypeVar("Result")
 
 log = structlog.get_logger(__name__)
 
-#: Seconds to gather a batch, where there is one: nobody notices, and a claim or a record costs
-#: as much for one row as for twenty.
-_GATHER = 0.01
+#: Seconds to gather a batch once more than `_ALONE` are under way: a claim or a record costs
+#: nearly as much for one row as for fifty (docs/benchmarks.md).
+_GATHER = 0.02
+_ALONE = 8
 
 
 class Batcher(Generic[T]):
@@ -73,7 +74,7 @@ class Batcher(Generic[T]):
 
     def _worth_waiting(self, have: int, until: float) -> float:
         """Seconds for one more: none when alone, or when the batch is as large as what comes."""
-        if self._coming is None or self._coming() <= have:
+        if self._coming is None or self._coming() <= max(have, _ALONE):
             return 0.0
         return max(until - time.monotonic(), 0.0)
 
@@ -125,7 +126,7 @@ class Crew(Generic[Job, Result]):
             self._write,
             name=f"{name}-record",
             limit=size,
-            coming=lambda: len(self._under_way),
+            coming=self.under_way,
         )
 
     def room(self, timeout: float = 0) -> int:
@@ -139,7 +140,7 @@ class Crew(Generic[Job, Result]):
 
         Who wants many waits a moment for more than one.
         """
-        enough = min(wanted, self.size // 4)
+        enough = min(wanted, self.size // 2)
         with self._changed:
             self._changed.wait_for(lambda: self._free > 0 or not self._is_open, timeout)
             if timeout:
@@ -159,6 +160,10 @@ class Crew(Generic[Job, Result]):
         """Starts jobs in places that were reserved."""
         for job in jobs:
             self._threads.submit(self._run, job)
+
+    def under_way(self) -> int:
+        """How many are worked on."""
+        return len(self._under_way)
 
     def overdue(self, seconds: float) -> list[Job]:
         """What has been worked on for longer than that."""

@@ -2,9 +2,11 @@
 
 import threading
 import time
+import uuid
 
 from celery import Celery
 
+from aftercall.batching import Batcher
 from aftercall.crm.sending import HookSender
 from aftercall.flows.deliver_calls import CallDeliverer
 from aftercall.flows.fetch_calls import CallFetcher
@@ -16,7 +18,7 @@ from worker.alone import LastChances
 from worker.overtime import limit_memory, watch_overtime
 
 #: Requests under way at once, in each process and each direction.
-THREADS = 64
+THREADS = 128
 #: The longest request and its record.
 GRACE = 35.0
 
@@ -31,8 +33,13 @@ class Parts:
         )
         self.twentytwo = Twenty2(settings.twentytwo_base_url, pool_size=THREADS)
         self.sender = HookSender(guard=self.service.guard(), pool_size=THREADS)
-        self.fetcher = CallFetcher(self.service, self.twentytwo, size=THREADS)
         self.deliverer = CallDeliverer(self.service, self.sender, size=THREADS)
+        self.fetcher = CallFetcher(
+            self.service, self.twentytwo, size=THREADS, pass_on=self._pass_on
+        )
+        self._fetched: Batcher[uuid.UUID] = Batcher(
+            self._deliver, name="fetched", limit=THREADS, coming=self.fetcher.under_way
+        )
         self.last_chances = LastChances()
         limit_memory()
         watch_overtime(self._overdue)
@@ -42,10 +49,20 @@ class Parts:
         end = time.monotonic() + GRACE
         self.last_chances.close()
         self.fetcher.close(GRACE)
+        self._fetched.close(1.0)
         self.deliverer.close(max(end - time.monotonic(), 1.0))
         self.twentytwo.close()
         self.sender.close()
         self.service.close()
+
+    def _pass_on(self, ids: list[uuid.UUID]) -> None:
+        """What was fetched here is sent from here: nobody has to be rung for."""
+        for id_ in ids:
+            self._fetched.put(id_)
+
+    def _deliver(self, ids: list[uuid.UUID]) -> None:
+        if left := self.deliverer.deliver(ids, wait_for_place=0):
+            self.service.doorbell.ring_deliver(left)
 
     def _overdue(self, seconds: float) -> list[str]:
         return self.fetcher.overdue(seconds) + self.deliverer.overdue(seconds)

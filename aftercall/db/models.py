@@ -320,10 +320,9 @@ class Attempt(Base):
     __tablename__ = "attempts"
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
-    call_row_id: Mapped[int] = mapped_column(ForeignKey("calls.id", ondelete="CASCADE"))
-    delivery_id: Mapped[uuid.UUID | None] = mapped_column(
-        ForeignKey("deliveries.id", ondelete="CASCADE")
-    )
+    #: No foreign keys: a story is only added to, and four lookups a call are not free.
+    call_row_id: Mapped[int] = mapped_column(BigInteger)
+    delivery_id: Mapped[uuid.UUID | None]
     #: From 1; a look at a call that was not ready, or blocked, shares the number of the next.
     number: Mapped[int] = mapped_column(SmallInteger)
     started_at: Mapped[datetime]

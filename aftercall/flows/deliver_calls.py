@@ -81,13 +81,18 @@ class CallDeliverer:
         #: Destinations that had more waiting than they took: their next go as places free up.
         self._crowded: set[uuid.UUID] = set()
 
-    def deliver(self, ids: Sequence[uuid.UUID], *, wait_for_place: float = _WAIT_FOR_PLACE) -> None:
-        """Starts as many of these as are due and fit their destination's limits."""
+    def deliver(
+        self, ids: Sequence[uuid.UUID], *, wait_for_place: float = _WAIT_FOR_PLACE
+    ) -> list[uuid.UUID]:
+        """Starts as many of these as are due and fit their destination's limits.
+
+        Answers those that found no place in time.
+        """
         waiting = list(ids)
         while waiting:
             places = self._crew.reserve(len(waiting), timeout=wait_for_place)
             if not places:
-                return
+                break
             chunk, waiting = waiting[:places], waiting[places:]
             claims: list[ClaimedDelivery] = []
             try:
@@ -95,10 +100,11 @@ class CallDeliverer:
                 self._crowded |= crowded
             except redis.RedisError as error:
                 log.warning("limiter.unreachable", error=type(error).__name__)
-                return
+                break
             finally:
                 self._crew.cancel(places - len(claims))
             self._crew.start(claims)
+        return waiting
 
     def overdue(self, seconds: float) -> list[str]:
         """The deliveries that have been worked on for longer than that."""

@@ -6,7 +6,8 @@ runs out.
 """
 
 import random
-from collections.abc import Sequence
+import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -62,9 +63,19 @@ class CallFetcher:
     """One process's share of the fetching."""
 
     def __init__(
-        self, service: Service, twentytwo: Twenty2, *, size: int, alone: bool = False
+        self,
+        service: Service,
+        twentytwo: Twenty2,
+        *,
+        size: int,
+        alone: bool = False,
+        pass_on: Callable[[list[uuid.UUID]], None] | None = None,
     ) -> None:
-        """`alone`: works on calls on their last chance, and on no others."""
+        """`alone`: works on calls on their last chance, and on no others.
+
+        `pass_on`: what becomes of the deliveries that are made; rings for them by default.
+        """
+        self._pass_on = pass_on or service.doorbell.ring_deliver
         self._service = service
         self._twentytwo = twentytwo
         self._alone = alone
@@ -93,6 +104,10 @@ class CallFetcher:
     def overdue(self, seconds: float) -> list[str]:
         """The calls that have been worked on for longer than that."""
         return [f"call {job.claim.call_id}" for job in self._crew.overdue(seconds)]
+
+    def under_way(self) -> int:
+        """How many requests."""
+        return self._crew.under_way()
 
     def close(self, timeout: float) -> bool:
         """Finishes what is under way. Whether that was done in `timeout` seconds."""
@@ -150,9 +165,7 @@ class CallFetcher:
             return new
 
         new = self._service.database.run(work)
-        self._service.doorbell.ring_deliver(
-            [delivery.id for delivery in new if delivery.state is DeliveryState.QUEUED]
-        )
+        self._pass_on([delivery.id for delivery in new if delivery.state is DeliveryState.QUEUED])
         for result, record in zip(results, records, strict=True):
             _log(result, record.step)
 
