@@ -72,18 +72,14 @@ class Batcher(Generic[T]):
             if is_last:
                 return
 
-    def _worth_waiting(self, have: int, until: float) -> float:
-        """Seconds for one more: none when alone, or when the batch is as large as what comes."""
-        if self._coming is None or self._coming() <= max(have, _ALONE):
-            return 0.0
-        return max(until - time.monotonic(), 0.0)
-
     def _take_what_waits(self, first: T) -> tuple[list[T], bool]:
         batch = [first]
-        gather_until = time.monotonic() + _GATHER
+        if self._coming is not None and self._coming() > _ALONE:
+            # Asleep, not woken by each of them.
+            time.sleep(_GATHER)
         while len(batch) < self._limit:
             try:
-                item = self._waiting.get(timeout=self._worth_waiting(len(batch), gather_until))
+                item = self._waiting.get_nowait()
             except queue.Empty:
                 break
             if item is None:
