@@ -1,6 +1,6 @@
 # Every target sets up what it needs. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help up demo test check fix chaos lock clean
+.PHONY: help up demo test check fix chaos bench lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -41,6 +41,9 @@ fix: $(READY) ## Formats, and repairs what the linter can
 
 chaos: $(READY) ## Breaks everything while calls flow, then counts what was lost
 	@$(BIN)/python -m tests.chaos
+
+bench: $(READY) ## aftercall beside what people would use instead; BENCH="a b --quick" chooses
+	@$(BIN)/python -m bench $(BENCH)
 
 lock: $(READY) ## Pins the newest versions that pyproject.toml allows
 	@$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header --quiet --upgrade -o requirements.lock
