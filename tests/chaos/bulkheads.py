@@ -23,7 +23,7 @@ from tests.chaos.disturbances import Target
 from tests.chaos.run import HOOKS, WORKSPACES, Say, everything, plan_of
 from tests.chaos.sender import Stream
 
-CALLS = 200
+CALLS = 400
 PER_SECOND = 10.0
 NAMES = tuple(f"hook{number}" for number in range(10))
 DEAD = NAMES[0]
