@@ -22,6 +22,7 @@ from api.probes import Probes
 from api.problems import PROBLEMS, install_problems
 from api.receiver import Receiver
 from api.routes import calls, deliveries, destinations, stats, workspaces
+from api.webhook_lane import WebhookLane
 
 
 @asynccontextmanager
@@ -58,6 +59,7 @@ def create_app() -> FastAPI:
     )
     # The last one is asked first.
     app.add_middleware(TokenBeforeBody)
+    app.add_middleware(WebhookLane)
     app.add_middleware(BodyLimit)
     app.add_middleware(BodyDeadline)
     install_problems(app)

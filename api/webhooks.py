@@ -20,6 +20,8 @@ from api.receiver import NotStored, Receiver
 
 router = APIRouter()
 
+PATH = "/webhooks/twentytwo"
+
 _EXAMPLES: dict[str, Any] = {
     "Twenty2's webhook": {
         "value": {
@@ -59,7 +61,7 @@ _SCHEMA: dict[str, Any] = {
 
 
 @router.post(
-    "/webhooks/twentytwo",
+    PATH,
     summary="Takes the webhook that a call has ended",
     description="200 once it is stored. `received` counts the call ids in the request, "
     "`duplicates` those of them that were known already.",
