@@ -281,9 +281,10 @@ def test_there_are_never_more_than_the_limit_in_any_window(
     stores: StoreUrls, name: str, wishes: list[tuple[int, int]]
 ) -> None:
     lane = Lane(name, 20, milliseconds(300))
-    grants = hammer(stores, lane, wishes, seconds=0.65)
+    grants = hammer(stores, lane, wishes, seconds=1.3)
     assert most_in_any(lane.window, grants) <= 20
-    # And not far fewer: two windows and a bit were there to be used.
+    # And not far fewer: four windows were there to be used, one and a half of them even by
+    # threads that wait for a busy machine (a pace loses what nobody takes in time).
     assert sum(granted.count for granted in grants) >= 30
 
 

@@ -21,12 +21,17 @@ log = structlog.get_logger(__name__)
 OVERTIME = 75.0
 #: Bytes of one worker process. Past it an allocation fails, and with it the row that made it.
 MEMORY = 4 * 1024**3
+#: Bytes of a thread's stack: by default 8 MiB, half of all memory for 256 of them. The deepest
+#: recursion that Python allows takes less than half a MiB.
+STACK = 2 * 1024**2
 _CHECK_EVERY = 5.0
 _EXIT_CODE = 70
 
 
 def limit_memory(limit: int = MEMORY) -> None:
-    """Of this process. Systems that know no such limit have none."""
+    """Of this process. Systems that know no such limit have none. To be called before threads
+    are started: their stacks count as memory, used or not."""
+    threading.stack_size(STACK)
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if sys.platform == "linux" and (hard == resource.RLIM_INFINITY or hard > limit):
         resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))

@@ -27,6 +27,7 @@ class Parts:
     """The service, and this process's share of fetching and delivering."""
 
     def __init__(self, celery: Celery) -> None:
+        limit_memory()
         settings = load_settings()
         self.service: Service = open_service(
             settings, find_stores(settings), celery=celery, pool_size=6
@@ -41,7 +42,6 @@ class Parts:
             self._deliver, name="fetched", limit=THREADS, coming=self.fetcher.under_way
         )
         self.last_chances = LastChances()
-        limit_memory()
         watch_overtime(self._overdue)
 
     def close(self) -> None:

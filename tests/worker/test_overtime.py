@@ -55,3 +55,59 @@ def test_a_row_in_time_is_left_alone() -> None:
     ended = run("time.sleep(0.5); return job", seconds=1.5)
     assert ended.returncode == 0
     assert "done ['call poison']" in ended.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such limit")
+def test_the_stacks_of_a_workers_threads_leave_the_memory_to_its_rows() -> None:
+    program = """
+        import threading
+        from worker.overtime import MEMORY, limit_memory
+        from worker.process import THREADS
+
+        limit_memory()
+        stop = threading.Event()
+        threads = [threading.Thread(target=stop.wait) for _ in range(2 * THREADS)]
+        for thread in threads:
+            thread.start()
+        print(len(bytearray(MEMORY * 3 // 4)))
+        stop.set()
+    """
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_the_deepest_recursion_fits_a_threads_stack() -> None:
+    program = """
+        import copy, json, threading
+        from worker.overtime import limit_memory
+
+        def dive():
+            deep = level = []
+            for _ in range(100_000):
+                level.append([])
+                level = level[0]
+            for work in (json.dumps, copy.deepcopy, repr, lambda _: json.loads("[" * 100_000)):
+                try:
+                    work(deep)
+                except RecursionError:
+                    print("refused")
+
+        limit_memory()
+        thread = threading.Thread(target=dive)
+        thread.start()
+        thread.join()
+    """
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout.split()) == (0, ["refused"] * 4), ended.stderr
