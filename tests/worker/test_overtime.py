@@ -25,9 +25,16 @@ CREW = """
 
 
 def run(work: str, *, seconds: float = 20) -> "subprocess.CompletedProcess[str]":
-    program = textwrap.dedent(CREW).format(work=work, seconds=seconds)
+    return run_program(textwrap.dedent(CREW).format(work=work, seconds=seconds))
+
+
+def run_program(program: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 
@@ -72,13 +79,7 @@ def test_the_stacks_of_a_workers_threads_leave_the_memory_to_its_rows() -> None:
         print(len(bytearray(MEMORY * 3 // 4)))
         stop.set()
     """
-    ended = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    ended = run_program(program)
     assert ended.returncode == 0, ended.stderr
 
 
@@ -103,11 +104,5 @@ def test_the_deepest_recursion_fits_a_threads_stack() -> None:
         thread.start()
         thread.join()
     """
-    ended = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    ended = run_program(program)
     assert (ended.returncode, ended.stdout.split()) == (0, ["refused"] * 4), ended.stderr
