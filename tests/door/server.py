@@ -18,7 +18,6 @@ from tests.cli.command import environment
 
 #: What most shells give a process; fewer than the connections that are opened here.
 OPEN_FILES = 1_024
-BOUNDED = ["--http", "api.connections:BoundedConnection"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +53,7 @@ def running_door(folder: Path, *, stderr: int | None = None, **settings: str) ->
     """Until the end of the block; it must still live then. `stderr`: a terminal for its log."""
     port = free_port()
     log = folder / f"door-{port}.log"
-    arguments = api_arguments(host="127.0.0.1", port=port)
-    if "--http" not in arguments:
-        arguments += BOUNDED
-    command = [sys.executable, "-m", *arguments]
+    command = [sys.executable, "-m", *api_arguments(host="127.0.0.1", port=port)]
     with log.open("wb") as output:
         process = subprocess.Popen(
             ["/bin/sh", "-c", f'ulimit -Sn {OPEN_FILES}; exec "$@"', "sh", *command],
