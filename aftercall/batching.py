@@ -1,21 +1,23 @@
 """Natural batching: whatever waits, travels together; alone, nothing waits for company.
 
 `Batcher` is one thread that hands everything that has come in meanwhile, as one
-list, to a function. `Crew` is a pool of threads that work on claimed rows, with
-a Batcher that records what they finish. Neither knows what the rows are.
+list, to a function. `Crew` has so many places for claimed rows that wait for an
+answer, and a Batcher that reads and records the answers. Neither knows what the
+rows are.
 """
 
 import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import structlog
 
 T = TypeVar("T")
 Job = TypeVar("Job")
+Said = TypeVar("Said")
 Result = TypeVar("Result")
 
 log = structlog.get_logger(__name__)
@@ -88,8 +90,8 @@ class Batcher(Generic[T]):
         return batch, False
 
 
-class Crew(Generic[Job, Result]):
-    """`size` threads that do `work`, and one that does `record`.
+class Crew(Generic[Job, Said, Result]):
+    """Places for jobs that wait for an answer, and one thread that reads and records them.
 
     A place is taken from `start` until the result is recorded, so whoever claims
     no more rows than there are places claims only what starts at once. The
@@ -102,23 +104,27 @@ class Crew(Generic[Job, Result]):
         *,
         name: str,
         size: int,
-        work: Callable[[Job], Result],
+        send: Callable[[Job, Callable[[Said], None]], None],
+        read: Callable[[Job, Said], Result],
         record: Callable[[list[Result]], None],
         go_on: Callable[[list[Result]], None] | None = None,
     ) -> None:
-        """`go_on`: called once the places of what was recorded are free again."""
+        """`send` asks, and has what was said given to the function that it gets, from any thread.
+
+        `read` makes of it what `record` takes. `go_on`: called once the places of what was
+        recorded are free again.
+        """
         self.name = name
         self.size = size
-        self._work = work
+        self._send = send
+        self._read = read
         self._record = record
         self._go_on = go_on
         self._free = size
         self._is_open = True
-        #: By thread: what it works on, since when.
-        self._under_way: dict[int, tuple[Job, float]] = {}
+        self._under_way: set[_Place[Job]] = set()
         self._changed = threading.Condition()
-        self._threads = ThreadPoolExecutor(size, thread_name_prefix=name)
-        self._results: Batcher[Result] = Batcher(
+        self._answers: Batcher[tuple[_Place[Job], Said]] = Batcher(
             self._write,
             name=f"{name}-record",
             limit=size,
@@ -155,7 +161,14 @@ class Crew(Generic[Job, Result]):
     def start(self, jobs: Sequence[Job]) -> None:
         """Starts jobs in places that were reserved."""
         for job in jobs:
-            self._threads.submit(self._run, job)
+            place = _Place(job, time.monotonic())
+            self._under_way.add(place)
+            try:
+                self._send(job, self._then(place))
+            except BaseException:
+                # A bug of ours: the row's lease runs out, and the sweep counts it.
+                log.exception("work.failed", crew=self.name)
+                self._give_up(place)
 
     def under_way(self) -> int:
         """How many are worked on."""
@@ -164,7 +177,7 @@ class Crew(Generic[Job, Result]):
     def overdue(self, seconds: float) -> list[Job]:
         """What has been worked on for longer than that."""
         since = time.monotonic() - seconds
-        return [job for job, began in list(self._under_way.values()) if began < since]
+        return [place.job for place in list(self._under_way) if place.began < since]
 
     def close(self, timeout: float) -> bool:
         """Takes nothing new, waits for what is under way. Whether all was recorded in time."""
@@ -173,24 +186,39 @@ class Crew(Generic[Job, Result]):
             self._is_open = False
             self._changed.notify_all()
             is_idle = self._changed.wait_for(lambda: self._free == self.size, timeout)
-        self._threads.shutdown(wait=False)
-        return self._results.close(max(end - time.monotonic(), 0.1)) and is_idle
+        return self._answers.close(max(end - time.monotonic(), 0.1)) and is_idle
 
-    def _run(self, job: Job) -> None:
-        self._under_way[threading.get_ident()] = (job, time.monotonic())
-        try:
-            self._results.put(self._work(job))
-        except BaseException:
-            # A bug of ours: the row's lease runs out, and the sweep counts it.
-            log.exception("work.failed", crew=self.name)
-            self.cancel(1)
-        finally:
-            del self._under_way[threading.get_ident()]
+    def _then(self, place: "_Place[Job]") -> Callable[[Said], None]:
+        return lambda said: self._answers.put((place, said))
 
-    def _write(self, results: list[Result]) -> None:
+    def _give_up(self, place: "_Place[Job]") -> None:
+        self._under_way.remove(place)
+        self.cancel(1)
+
+    def _write(self, answers: "list[tuple[_Place[Job], Said]]") -> None:
+        results: list[Result] = []
+        for place, said in answers:
+            try:
+                results.append(self._read(place.job, said))
+            except BaseException:
+                # A bug of ours: the row's lease runs out, and the sweep counts it.
+                log.exception("work.failed", crew=self.name)
+                self._give_up(place)
+            else:
+                self._under_way.remove(place)
+        if not results:
+            return
         try:
             self._record(results)
         finally:
             self.cancel(len(results))
         if self._go_on is not None:
             self._go_on(results)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Place(Generic[Job]):
+    """A job under way, since when by the monotonic clock."""
+
+    job: Job
+    began: float

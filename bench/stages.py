@@ -7,11 +7,12 @@ Real workers add to it what many threads cost each other.
 
 import argparse
 import os
+import queue
 import tempfile
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,10 +79,14 @@ class Meter:
         return ticks / _TICKS
 
 
+Job = TypeVar("Job")
+Said = TypeVar("Said")
+
+
 def measure(service: Service, stub: Stub, postgres_pid: int, *, batch: int, rounds: int) -> Meter:
     """One batch to warm up, then `rounds` of them."""
-    twentytwo = Twenty2(stub.origin, pool_size=4)
-    sender = HookSender(guard=service.guard(), pool_size=4)
+    twentytwo = Twenty2(stub.origin, keep=4)
+    sender = HookSender(guard=service.guard(), keep=4)
     made: list[uuid.UUID] = []
     fetcher = CallFetcher(service, twentytwo, size=1, pass_on=made.extend)
     deliverer = CallDeliverer(service, sender, size=1)
@@ -112,17 +117,29 @@ def _one_batch(
     jobs = meter.stage(claim, lambda: claim_with_permits(service, ids))
     fetched: list[fetch_calls.Fetched] = meter.stage(
         ask,
-        lambda: [fetcher._ask(job) for job in jobs],
+        lambda: [fetcher._read(job, asked) for job, asked in _ask_all(fetcher._ask, jobs)],
     )
     meter.stage(record, lambda: fetcher._write(fetched))
     claims, _ = meter.stage(claim_delivery, lambda: claim_within_limits(service, made))
     sent: list[deliver_calls.Sent] = meter.stage(
         send,
-        lambda: [deliverer._send(each) for each in claims],
+        lambda: [
+            deliver_calls._read(each, said) for each, said in _ask_all(deliverer._send, claims)
+        ],
     )
     meter.stage(record_delivery, lambda: deliverer._write(sent))
     if not len(jobs) == len(claims) == len(sent) == len(ids):
         raise SystemExit("a batch was not worked on as a whole: nothing can be said")
+
+
+def _ask_all(
+    ask: Callable[[Job, Callable[[Said], None]], None], jobs: Sequence[Job]
+) -> list[tuple[Job, Said]]:
+    """All at once, as a crew does; with what was said."""
+    answers: queue.SimpleQueue[tuple[Job, Said]] = queue.SimpleQueue()
+    for job in jobs:
+        ask(job, lambda said, job=job: answers.put((job, said)))  # type: ignore[misc]
+    return [answers.get(timeout=60) for _ in jobs]
 
 
 def _queue_calls(service: Service, count: int) -> list[int]:

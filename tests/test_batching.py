@@ -10,6 +10,7 @@ import pytest
 from aftercall.batching import Batcher, Crew
 
 PATIENCE = 5.0
+Said = int | BaseException
 
 
 class Gate:
@@ -191,11 +192,30 @@ def recorded() -> Written:
 
 def make_crew(
     work: Callable[[int], int], record: Callable[[list[int]], None], *, size: int = 3
-) -> Crew[int, int]:
-    return Crew(name="test", size=size, work=work, record=record)
+) -> Crew[int, Said, int]:
+    return Crew(name="test", size=size, send=in_a_thread(work), read=said_or_raised, record=record)
 
 
-def until_there_is_room(crew: Crew[int, int], places: int) -> None:
+def in_a_thread(work: Callable[[int], int]) -> Callable[[int, Callable[[Said], None]], None]:
+    """Somebody else works, and says what came of it."""
+
+    def work_on(job: int, then: Callable[[Said], None]) -> None:
+        try:
+            said: Said = work(job)
+        except BaseException as error:
+            said = error
+        then(said)
+
+    return lambda job, then: threading.Thread(target=work_on, args=(job, then)).start()
+
+
+def said_or_raised(_: int, said: Said) -> int:
+    if isinstance(said, BaseException):
+        raise said
+    return said
+
+
+def until_there_is_room(crew: Crew[int, Said, int], places: int) -> None:
     """Reserve them all, one by one as they come free, and give them back."""
     reserved = 0
     while reserved < places:
@@ -342,6 +362,24 @@ def test_work_that_raises_frees_its_place_and_records_nothing(
     assert crew.close(PATIENCE)
 
 
+def test_a_job_that_cannot_even_be_sent_frees_its_place(recorded: Written) -> None:
+    def send(job: int, then: Callable[[Said], None]) -> None:
+        if job == 13:
+            raise RuntimeError("a bug")
+        then(job)
+
+    crew: Crew[int, Said, int] = Crew(
+        name="test", size=2, send=send, read=said_or_raised, record=recorded
+    )
+    for job in (13, 13, 13, 1):
+        assert crew.reserve(1, timeout=PATIENCE) == 1
+        crew.start([job])
+    until_there_is_room(crew, 2)
+    assert recorded.rest() == [[1]]
+    assert crew.under_way() == 0
+    assert crew.close(PATIENCE)
+
+
 def test_a_record_that_raises_frees_its_places_and_the_next_is_recorded() -> None:
     recorded = Written()
 
@@ -366,8 +404,13 @@ def test_going_on_comes_after_the_record_when_the_places_are_free_again() -> Non
         rooms.append(crew.room())
         gone_on(results)
 
-    crew: Crew[int, int] = Crew(
-        name="test", size=1, work=lambda job: job, record=recorded, go_on=go_on
+    crew: Crew[int, Said, int] = Crew(
+        name="test",
+        size=1,
+        send=in_a_thread(lambda job: job),
+        read=said_or_raised,
+        record=recorded,
+        go_on=go_on,
     )
     for job in (1, 2):
         assert crew.reserve(1, timeout=PATIENCE) == 1
@@ -385,8 +428,13 @@ def test_going_on_with_more_work_from_the_recording_thread_is_done_before_the_cl
         if results == [1]:
             crew.start([2] * crew.reserve(1))
 
-    crew: Crew[int, int] = Crew(
-        name="test", size=1, work=lambda job: job, record=recorded, go_on=go_on
+    crew: Crew[int, Said, int] = Crew(
+        name="test",
+        size=1,
+        send=in_a_thread(lambda job: job),
+        read=said_or_raised,
+        record=recorded,
+        go_on=go_on,
     )
     crew.reserve(1)
     crew.start([1])
@@ -408,8 +456,13 @@ def test_a_failure_while_going_on_costs_no_place_and_no_later_record(fails: str)
             raise RuntimeError("the queue is on fire")
         gone_on(results)
 
-    crew: Crew[int, int] = Crew(
-        name="test", size=1, work=lambda job: job, record=record, go_on=go_on
+    crew: Crew[int, Said, int] = Crew(
+        name="test",
+        size=1,
+        send=in_a_thread(lambda job: job),
+        read=said_or_raised,
+        record=record,
+        go_on=go_on,
     )
     for job in (13, 1):
         assert crew.reserve(1, timeout=PATIENCE) == 1

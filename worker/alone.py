@@ -53,12 +53,12 @@ def main(kind: str, id_: str) -> None:
     settings = load_settings()
     service = open_service(settings, find_stores(settings), pool_size=2)
     if kind == "call":
-        twentytwo = Twenty2(settings.twentytwo_base_url, pool_size=1)
+        twentytwo = Twenty2(settings.twentytwo_base_url)
         fetcher = CallFetcher(service, twentytwo, size=1, alone=True)
         fetcher.fetch([int(id_)])
         fetcher.close(OVERTIME)
     else:
-        sender = HookSender(guard=service.guard(), pool_size=1)
+        sender = HookSender(guard=service.guard())
         deliverer = CallDeliverer(service, sender, size=1, alone=True)
         deliverer.deliver([uuid.UUID(id_)])
         deliverer.close(OVERTIME)

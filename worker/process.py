@@ -18,7 +18,7 @@ from worker.alone import LastChances
 from worker.overtime import limit_memory, watch_overtime
 
 #: Requests under way at once, in each process and each direction.
-THREADS = 128
+PLACES = 128
 #: The longest request and its record.
 GRACE = 35.0
 
@@ -32,14 +32,12 @@ class Parts:
         self.service: Service = open_service(
             settings, find_stores(settings), celery=celery, pool_size=6
         )
-        self.twentytwo = Twenty2(settings.twentytwo_base_url, pool_size=THREADS)
-        self.sender = HookSender(guard=self.service.guard(), pool_size=THREADS)
-        self.deliverer = CallDeliverer(self.service, self.sender, size=THREADS)
-        self.fetcher = CallFetcher(
-            self.service, self.twentytwo, size=THREADS, pass_on=self._pass_on
-        )
+        self.twentytwo = Twenty2(settings.twentytwo_base_url, keep=PLACES)
+        self.sender = HookSender(guard=self.service.guard(), keep=PLACES)
+        self.deliverer = CallDeliverer(self.service, self.sender, size=PLACES)
+        self.fetcher = CallFetcher(self.service, self.twentytwo, size=PLACES, pass_on=self._pass_on)
         self._fetched: Batcher[uuid.UUID] = Batcher(
-            self._deliver, name="fetched", limit=THREADS, coming=self.fetcher.under_way
+            self._deliver, name="fetched", limit=PLACES, coming=self.fetcher.under_way
         )
         self.last_chances = LastChances()
         watch_overtime(self._overdue)

@@ -136,7 +136,7 @@ def _check_workspace(service: Service, access: Access, *, may_ask: bool) -> str 
             return "not checked: its rate limit is used up or blocked; try again in a minute"
     except redis.RedisError as error:
         return f"not checked: Redis does not answer ({type(error).__name__})"
-    with closing(Twenty2(service.settings.twentytwo_base_url, pool_size=1)) as twentytwo:
+    with closing(Twenty2(service.settings.twentytwo_base_url)) as twentytwo:
         exchange = twentytwo.call_detail(
             _UNKNOWN_CALL, workspace_id=access.workspace_id, credentials=credentials
         )

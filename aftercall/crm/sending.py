@@ -1,17 +1,15 @@
 """Posts one delivery to its hook: body, headers, one guarded request."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-
-import requests
 
 from aftercall.crm.mapping import make_body
 from aftercall.crm.signing import signature_headers
 from aftercall.domain.exchange import Exchange
 from aftercall.domain.work import ClaimedDelivery
-from aftercall.http import AddressGuard, Limits, exchange, new_session, without_secrets
+from aftercall.http import AddressGuard, HttpClient, Limits, Request, without_secrets
 from aftercall.sealing import Sealer
 
 #: A hook's answer is read for the story only.
@@ -67,27 +65,32 @@ def prepare(delivery: ClaimedDelivery, *, sealer: Sealer, now: datetime) -> Prep
 
 
 class HookSender:
-    """Posts through one pooled session that refuses private addresses."""
+    """Posts through one client, which refuses private addresses."""
 
-    def __init__(self, *, guard: AddressGuard, pool_size: int) -> None:
-        self._session: requests.Session = new_session(guard=guard, pool_size=pool_size)
+    def __init__(self, *, guard: AddressGuard, keep: int = 1) -> None:
+        """`keep`: idle connections."""
+        self._client = HttpClient(guard=guard, keep=keep)
+
+    def send(self, prepared: PreparedPost, then: Callable[[Exchange], None]) -> None:
+        self._client.send(_request(prepared), then)
 
     def post(self, prepared: PreparedPost) -> Exchange:
-        limits = Limits(
-            connect=min(_CONNECT, prepared.timeout),
-            read=prepared.timeout,
-            deadline=prepared.timeout,
-            max_body_bytes=MAX_ANSWER_BYTES,
-        )
-        said = exchange(
-            self._session,
-            "POST",
-            prepared.url,
-            headers=prepared.headers,
-            body=prepared.body,
-            limits=limits,
-        )
-        return without_secrets(said, prepared.secrets)
+        """The same, waited for."""
+        return without_secrets(self._client.exchange(_request(prepared)), prepared.secrets)
 
     def close(self) -> None:
-        self._session.close()
+        self._client.close()
+
+
+def _request(prepared: PreparedPost) -> Request:
+    return Request(
+        method="POST",
+        url=prepared.url,
+        headers=prepared.headers,
+        body=prepared.body,
+        limits=Limits(
+            connect=min(_CONNECT, prepared.timeout),
+            deadline=prepared.timeout,
+            max_body_bytes=MAX_ANSWER_BYTES,
+        ),
+    )

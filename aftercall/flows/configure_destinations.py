@@ -217,7 +217,7 @@ def test_destination(service: Service, destination_id: uuid.UUID) -> TestView:
             reason=f"the mapping failed on the sample call: {error}",
             response_excerpt=None,
         )
-    sender = HookSender(guard=service.guard(), pool_size=1)
+    sender = HookSender(guard=service.guard())
     try:
         exchange = sender.post(post)
     finally:

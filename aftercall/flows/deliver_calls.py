@@ -5,10 +5,9 @@ or gone takes no more than its own share of the places.
 """
 
 import random
-import time
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import redis
@@ -23,7 +22,7 @@ from aftercall.db import destinations as destinations_db
 from aftercall.db.attempts import AttemptRow, excerpt
 from aftercall.db.session import Executor
 from aftercall.domain.breaker import is_tripped, pause
-from aftercall.domain.exchange import Answer
+from aftercall.domain.exchange import Answer, Exchange, NoAnswer
 from aftercall.domain.outcomes import (
     Blocked,
     Dead,
@@ -38,6 +37,7 @@ from aftercall.domain.states import DeliveryState
 from aftercall.domain.work import ClaimedDelivery
 from aftercall.flows.recording import attempt_outcome, write_all
 from aftercall.flows.service import Service
+from aftercall.http import without_secrets
 from aftercall.rate_limit import Lane, Wish
 from aftercall.sealing import SealError
 
@@ -51,6 +51,16 @@ MAX_FAILING = timedelta(days=5)
 _WAIT_FOR_PLACE = 20.0
 _SEAL_WAIT = timedelta(minutes=1)
 _SECOND = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """When it was sent, and what the hook said; or why it could not even be made."""
+
+    started_at: datetime
+    exchange: Exchange | DeliveryOutcome
+    #: What an answer that repeats the request must not show.
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +85,13 @@ class CallDeliverer:
         self._service = service
         self._sender = sender
         self._alone = alone
-        self._crew: Crew[ClaimedDelivery, Sent] = Crew(
-            name="deliver", size=size, work=self._send, record=self._record, go_on=self._go_on
+        self._crew: Crew[ClaimedDelivery, Said, Sent] = Crew(
+            name="deliver",
+            size=size,
+            send=self._send,
+            read=_read,
+            record=self._record,
+            go_on=self._go_on,
         )
         #: Destinations that had more waiting than they took: their next go as places free up.
         self._crowded: set[uuid.UUID] = set()
@@ -114,37 +129,16 @@ class CallDeliverer:
         """Finishes what is under way. Whether that was done in `timeout` seconds."""
         return self._crew.close(timeout)
 
-    def _send(self, claim: ClaimedDelivery) -> Sent:
+    def _send(self, claim: ClaimedDelivery, then: Callable[[Said], None]) -> None:
         started_at = self._service.clock()
-        began = time.monotonic()
         try:
             post = prepare(claim, sealer=self._service.sealer, now=started_at)
         except MappingError as error:
-            outcome: DeliveryOutcome = Dead(f"the destination's mapping failed: {error}")
+            then(Said(started_at, Dead(f"the destination's mapping failed: {error}")))
         except SealError as error:
-            outcome = Blocked(str(error), _SEAL_WAIT)
+            then(Said(started_at, Blocked(str(error), _SEAL_WAIT)))
         else:
-            exchange = self._sender.post(post)
-            answer = exchange if isinstance(exchange, Answer) else None
-            asked = parse_retry_after(
-                answer.retry_after if answer else None, now=self._service.clock()
-            )
-            return Sent(
-                claim=claim,
-                started_at=started_at,
-                elapsed=exchange.elapsed,
-                status_code=answer.status if answer else None,
-                response_excerpt=excerpt(answer.body) if answer else None,
-                outcome=classify_delivery(exchange, retry_after=asked),
-            )
-        return Sent(
-            claim=claim,
-            started_at=started_at,
-            elapsed=timedelta(seconds=time.monotonic() - began),
-            status_code=None,
-            response_excerpt=None,
-            outcome=outcome,
-        )
+            self._sender.send(post, lambda exchange: then(Said(started_at, exchange, post.secrets)))
 
     def _record(self, results: list[Sent]) -> None:
         write_all(results, write=self._write, spoil=_spoiled)
@@ -222,7 +216,32 @@ def _take_permits(
     return service.limiter.take([Wish(lane, fresh=wanted, paced=0)])[0].fresh
 
 
-# ---- record ------------------------------------------------------------------
+# ---- read and record ---------------------------------------------------------
+
+
+def _read(claim: ClaimedDelivery, said: Said) -> Sent:
+    if not isinstance(said.exchange, Answer | NoAnswer):
+        return Sent(
+            claim=claim,
+            started_at=said.started_at,
+            elapsed=timedelta(),
+            status_code=None,
+            response_excerpt=None,
+            outcome=said.exchange,
+        )
+    exchange = without_secrets(said.exchange, said.secrets)
+    answer = exchange if isinstance(exchange, Answer) else None
+    asked = parse_retry_after(
+        answer.retry_after if answer else None, now=said.started_at + exchange.elapsed
+    )
+    return Sent(
+        claim=claim,
+        started_at=said.started_at,
+        elapsed=exchange.elapsed,
+        status_code=answer.status if answer else None,
+        response_excerpt=excerpt(answer.body) if answer else None,
+        outcome=classify_delivery(exchange, retry_after=asked),
+    )
 
 
 def _spoiled(result: Sent, why: str) -> Sent:

@@ -19,7 +19,7 @@ from aftercall.batching import Crew
 from aftercall.db.attempts import AttemptRow, excerpt
 from aftercall.db.calls import FetchRecord, record_fetches
 from aftercall.db.deliveries import NewDelivery, insert_deliveries
-from aftercall.domain.exchange import Answer
+from aftercall.domain.exchange import Answer, Exchange
 from aftercall.domain.outcomes import (
     Blocked,
     Dead,
@@ -37,12 +37,20 @@ from aftercall.flows.service import Service
 from aftercall.flows.workspace_health import Sign, note_signs
 from aftercall.rate_limit import Lane
 from aftercall.twentytwo.answers import read_answer
-from aftercall.twentytwo.client import Twenty2
+from aftercall.twentytwo.client import Twenty2, without_credentials
 
 log = structlog.get_logger(__name__)
 
 #: How long a task waits for a place, while every place has a straggler in it.
 _WAIT_FOR_PLACE = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """When Twenty2 was asked, and what came of it."""
+
+    started_at: datetime
+    exchange: Exchange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +87,8 @@ class CallFetcher:
         self._service = service
         self._twentytwo = twentytwo
         self._alone = alone
-        self._crew: Crew[FetchJob, Fetched] = Crew(
-            name="fetch", size=size, work=self._ask, record=self._record
+        self._crew: Crew[FetchJob, Asked, Fetched] = Crew(
+            name="fetch", size=size, send=self._ask, read=self._read, record=self._record
         )
 
     def fetch(self, row_ids: Sequence[int]) -> None:
@@ -113,18 +121,23 @@ class CallFetcher:
         """Finishes what is under way. Whether that was done in `timeout` seconds."""
         return self._crew.close(timeout)
 
-    def _ask(self, job: FetchJob) -> Fetched:
-        claim = job.claim
+    def _ask(self, job: FetchJob, then: Callable[[Asked], None]) -> None:
         started_at = self._service.clock()
-        exchange = self._twentytwo.call_detail(
-            claim.call_id, workspace_id=claim.workspace_id, credentials=job.credentials
+        self._twentytwo.ask_for_detail(
+            job.claim.call_id,
+            workspace_id=job.claim.workspace_id,
+            credentials=job.credentials,
+            then=lambda exchange: then(Asked(started_at, exchange)),
         )
+
+    def _read(self, job: FetchJob, asked: Asked) -> Fetched:
+        exchange = without_credentials(asked.exchange, job.credentials)
         reading, detail = read_answer(exchange, now=self._service.clock())
         outcome = classify_fetch(reading)
         saving = None
         if isinstance(outcome, Succeeded) and detail is not None:
             try:
-                saving = prepare_save(claim, detail)
+                saving = prepare_save(job.claim, detail)
             except (RecursionError, ValueError):
                 outcome = Retry("Twenty2's answer cannot be stored: it is nested too deeply")
         if isinstance(outcome, Blocked):
@@ -132,7 +145,7 @@ class CallFetcher:
         answer = exchange if isinstance(exchange, Answer) else None
         return Fetched(
             job=job,
-            started_at=started_at,
+            started_at=asked.started_at,
             elapsed=exchange.elapsed,
             status_code=answer.status if answer else None,
             response_excerpt=excerpt(answer.body) if answer and saving is None else None,

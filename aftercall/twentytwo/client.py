@@ -1,51 +1,70 @@
 """Asks Twenty2 for a call's detail. One request; what it means is decided elsewhere."""
 
 import base64
+from collections.abc import Callable
 from datetime import timedelta
-
-import requests
 
 from aftercall.domain.exchange import Exchange
 from aftercall.domain.work import Credentials
-from aftercall.http import Limits, exchange, new_session, without_secrets
+from aftercall.http import HttpClient, Limits, Request, without_secrets
 
 #: A call's detail is a few kilobytes; 5 MiB is far beyond any honest one.
 MAX_DETAIL_BYTES = 5 * 1024 * 1024
 #: Well inside the lease, so that what a request learned can still be recorded.
 LIMITS = Limits(
     connect=timedelta(seconds=5),
-    read=timedelta(seconds=10),
     deadline=timedelta(seconds=20),
     max_body_bytes=MAX_DETAIL_BYTES,
 )
 
 
 class Twenty2:
-    """Twenty2's API, through one pooled session."""
+    """Twenty2's API, through one client."""
 
-    def __init__(self, base_url: str, *, pool_size: int) -> None:
-        """`base_url`: as in the documents, up to and with `/api`."""
+    def __init__(self, base_url: str, *, keep: int = 1) -> None:
+        """`base_url`: as in the documents, up to and with `/api`. `keep`: idle connections."""
         self._base_url = base_url.rstrip("/")
         # The operator set the address: it may be anywhere.
-        self._session: requests.Session = new_session(guard=None, pool_size=pool_size)
+        self._client = HttpClient(guard=None, keep=keep)
+
+    def ask_for_detail(
+        self,
+        call_id: str,
+        *,
+        workspace_id: str,
+        credentials: Credentials,
+        then: Callable[[Exchange], None],
+    ) -> None:
+        """`GET /call/detail`: Basic authentication and the workspace's header."""
+        self._client.send(self._detail(call_id, workspace_id, credentials), then)
 
     def call_detail(self, call_id: str, *, workspace_id: str, credentials: Credentials) -> Exchange:
-        """`GET /call/detail`: Basic authentication and the workspace's header."""
-        pair = f"{credentials.api_key}:{credentials.api_secret}".encode()
-        basic = base64.b64encode(pair).decode()
-        said = exchange(
-            self._session,
-            "GET",
-            f"{self._base_url}/call/detail",
+        """The same, waited for."""
+        said = self._client.exchange(self._detail(call_id, workspace_id, credentials))
+        return without_credentials(said, credentials)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _detail(self, call_id: str, workspace_id: str, credentials: Credentials) -> Request:
+        return Request(
+            method="GET",
+            url=f"{self._base_url}/call/detail",
             params={"call_id": call_id},
             headers={
-                "Authorization": f"Basic {basic}",
+                "Authorization": f"Basic {_basic(credentials)}",
                 "x-workspace-id": workspace_id,
                 "Accept": "application/json",
             },
             limits=LIMITS,
         )
-        return without_secrets(said, (basic, credentials.api_secret))
 
-    def close(self) -> None:
-        self._session.close()
+
+def without_credentials(said: Exchange, credentials: Credentials) -> Exchange:
+    """An answer that repeats them does not show them."""
+    return without_secrets(said, (_basic(credentials), credentials.api_secret))
+
+
+def _basic(credentials: Credentials) -> str:
+    pair = f"{credentials.api_key}:{credentials.api_secret}".encode()
+    return base64.b64encode(pair).decode()

@@ -39,11 +39,11 @@ def emptied(database: Database, stores: StoreUrls) -> Database:
 def work_off(service: Service, clock: Clock) -> None:
     """Fetches all calls that are due now, then delivers all that is due."""
     clock.now = datetime.now(UTC)
-    with closing(Twenty2(service.settings.twentytwo_base_url, pool_size=8)) as twentytwo:
+    with closing(Twenty2(service.settings.twentytwo_base_url, keep=8)) as twentytwo:
         fetcher = CallFetcher(service, twentytwo, size=8)
         fetcher.fetch(_due(service, _DUE_CALLS, clock.now))
         assert fetcher.close(30)
-    with closing(HookSender(guard=service.guard(), pool_size=8)) as sender:
+    with closing(HookSender(guard=service.guard(), keep=8)) as sender:
         clock.now = datetime.now(UTC)
         # Round after round: each takes no more than the destinations' limits allow.
         while due := _due(service, _DUE_DELIVERIES, clock.now):

@@ -32,7 +32,7 @@ def hook(simulator: Simulator) -> Hook:
 
 @pytest.fixture
 def sender() -> Iterator[HookSender]:
-    sender = HookSender(guard=LOOPBACK, pool_size=2)
+    sender = HookSender(guard=LOOPBACK, keep=2)
     yield sender
     sender.close()
 
@@ -136,7 +136,7 @@ def test_even_stored_headers_cannot_replace_ours(
 def test_a_private_address_is_refused_without_the_allowance(
     simulator: Simulator, delivery: ClaimedDelivery
 ) -> None:
-    sender = HookSender(guard=AddressGuard(), pool_size=1)
+    sender = HookSender(guard=AddressGuard(), keep=1)
     try:
         exchange = sender.post(prepared(delivery))
     finally:

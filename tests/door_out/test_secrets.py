@@ -463,8 +463,8 @@ def test_no_secret_is_in_the_repr_of_what_holds_it(house: House) -> None:
         WorkspaceSpec.model_validate(
             {"api_key": SECRETS["a stored API key"], "api_secret": SECRETS["a stored API secret"]}
         ),
-        HookSender(guard=service.guard(), pool_size=1),
-        Twenty2(settings.twentytwo_base_url, pool_size=1),
+        HookSender(guard=service.guard(), keep=1),
+        Twenty2(settings.twentytwo_base_url, keep=1),
     ]
     redis_password = make_url(house.stores.redis_url).password or ""
     for each in held:

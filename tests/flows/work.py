@@ -58,7 +58,7 @@ def accept_rows(service: Service, call_ids: Sequence[str], **options: object) ->
 
 
 def fetch(service: Service, row_ids: Sequence[int], *, size: int = 16) -> None:
-    twentytwo = Twenty2(service.settings.twentytwo_base_url, pool_size=size)
+    twentytwo = Twenty2(service.settings.twentytwo_base_url, keep=size)
     fetcher = CallFetcher(service, twentytwo, size=size)
     fetcher.fetch(row_ids)
     assert fetcher.close(30)
@@ -66,7 +66,7 @@ def fetch(service: Service, row_ids: Sequence[int], *, size: int = 16) -> None:
 
 
 def deliver(service: Service, ids: Sequence[uuid.UUID], *, size: int = 16) -> None:
-    sender = HookSender(guard=service.guard(), pool_size=size)
+    sender = HookSender(guard=service.guard(), keep=size)
     deliverer = CallDeliverer(service, sender, size=size)
     deliverer.deliver(ids)
     assert deliverer.close(40)

@@ -24,7 +24,7 @@ KEYS = Credentials(api_key=WORKSPACE.api_key, api_secret=WORKSPACE.api_secret)
 
 @pytest.fixture
 def twentytwo(simulator: Simulator) -> Iterator[Twenty2]:
-    client = Twenty2(simulator.twentytwo.base_url, pool_size=2)
+    client = Twenty2(simulator.twentytwo.base_url, keep=2)
     yield client
     client.close()
 
@@ -38,7 +38,7 @@ def listener() -> Iterator[RawServer]:
 
 @pytest.fixture(scope="module")
 def to_listener(listener: RawServer) -> Iterator[Twenty2]:
-    client = Twenty2(listener.url("/api"), pool_size=2)
+    client = Twenty2(listener.url("/api"), keep=2)
     yield client
     client.close()
 
@@ -112,7 +112,7 @@ def test_any_secret_can_be_sent(listener: RawServer, to_listener: Twenty2, secre
 
 
 def test_a_slash_at_the_end_of_the_base_url_makes_no_difference(listener: RawServer) -> None:
-    client = Twenty2(listener.url("/api/"), pool_size=1)
+    client = Twenty2(listener.url("/api/"), keep=1)
     try:
         ask(client, "call_1")
     finally:
@@ -180,7 +180,7 @@ def test_an_answer_of_5_mib_is_read_whole() -> None:
     filler = b"x" * (5 * 1024 * 1024 - len(b'{"call":{"status":"failed"},"x":""}'))
     body = b'{"call":{"status":"failed"},"x":"%s"}' % filler
     with RawServer(always(raw_answer(body))) as server:
-        client = Twenty2(server.url("/api"), pool_size=1)
+        client = Twenty2(server.url("/api"), keep=1)
         try:
             exchange = ask(client, "call_1")
         finally:

@@ -14,7 +14,13 @@ CREW = """
     def work(job):
         {work}
 
-    crew = Crew(name="test", size=2, work=work, record=lambda results: print("done", results))
+    crew = Crew(
+        name="test",
+        size=2,
+        send=lambda job, then: then("an answer"),
+        read=lambda job, said: work(job),
+        record=lambda results: print("done", results),
+    )
     watch_overtime(crew.overdue, overtime=1.0, check_every=0.1)
     limit_memory(2 * 1024**3)
     crew.reserve(1)
@@ -69,11 +75,11 @@ def test_the_stacks_of_a_workers_threads_leave_the_memory_to_its_rows() -> None:
     program = """
         import threading
         from worker.overtime import MEMORY, limit_memory
-        from worker.process import THREADS
+        from worker.process import PLACES
 
         limit_memory()
         stop = threading.Event()
-        threads = [threading.Thread(target=stop.wait) for _ in range(2 * THREADS)]
+        threads = [threading.Thread(target=stop.wait) for _ in range(2 * PLACES)]
         for thread in threads:
             thread.start()
         print(len(bytearray(MEMORY * 3 // 4)))
