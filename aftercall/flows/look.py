@@ -1,7 +1,5 @@
 """Looks things up for operators: pages, one call's story, counts. Changes nothing."""
 
-import base64
-import binascii
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +13,16 @@ from aftercall.db.events import events_of_call, newest_event_at
 from aftercall.db.models import Attempt, Call, CallPayload, Delivery, Workspace
 from aftercall.db.workspaces import get_workspace, list_workspaces
 from aftercall.domain.states import CallState, DeliveryState
-from aftercall.flows.errors import Conflict, Invalid, NotFound
+from aftercall.flows.cursors import (
+    MAX_LIMIT as MAX_LIMIT,
+)
+from aftercall.flows.cursors import (
+    check_limit,
+    decode_number,
+    decode_uuid,
+    encode_cursor,
+)
+from aftercall.flows.errors import Conflict, NotFound
 from aftercall.flows.service import Service
 from aftercall.flows.views import (
     AttemptView,
@@ -29,21 +36,19 @@ from aftercall.flows.views import (
     WorkspaceView,
 )
 
-MAX_LIMIT = 500
-
 
 def list_calls(
     service: Service, query: reading.CallQuery, *, cursor: str | None = None
 ) -> Page[CallView]:
     """Newest first."""
-    before = None if cursor is None else _number(_decode(cursor))
-    query = replace(query, before=before, limit=_check_limit(query.limit) + 1)
+    before = None if cursor is None else decode_number(cursor)
+    query = replace(query, before=before, limit=check_limit(query.limit) + 1)
     with service.database.transaction() as session:
         rows = reading.find_calls(session, query)
         page, more = rows[: query.limit - 1], len(rows) == query.limit
         return Page(
             items=[_call_view(call, payload) for call, payload in page],
-            next_cursor=_encode(str(page[-1][0].id)) if more else None,
+            next_cursor=encode_cursor(page[-1][0].id) if more else None,
         )
 
 
@@ -92,15 +97,15 @@ def list_deliveries(
     service: Service, query: reading.DeliveryQuery, *, cursor: str | None = None
 ) -> Page[DeliveryView]:
     """Newest first."""
-    before = None if cursor is None else _uuid(_decode(cursor))
-    query = replace(query, before=before, limit=_check_limit(query.limit) + 1)
+    before = None if cursor is None else decode_uuid(cursor)
+    query = replace(query, before=before, limit=check_limit(query.limit) + 1)
     with service.database.transaction() as session:
         rows = reading.find_deliveries(session, query)
         page, more = rows[: query.limit - 1], len(rows) == query.limit
         attempts = reading.attempts_of_calls(session, list({call.id for _, call, _ in page}))
         return Page(
             items=[_delivery_view(delivery, call, name, attempts) for delivery, call, name in page],
-            next_cursor=_encode(str(page[-1][0].id)) if more else None,
+            next_cursor=encode_cursor(page[-1][0].id) if more else None,
         )
 
 
@@ -241,42 +246,3 @@ def _delivery_view(
 
 def _oldest(counts: Sequence[reading.StateCount]) -> datetime | None:
     return min((count.oldest_due_at for count in counts if count.oldest_due_at), default=None)
-
-
-# ---- cursors -----------------------------------------------------------------
-
-
-def _check_limit(limit: int) -> int:
-    if not 1 <= limit <= MAX_LIMIT:
-        raise Invalid([("limit", f"It must be 1 to {MAX_LIMIT}")])
-    return limit
-
-
-def _encode(last: str) -> str:
-    return base64.urlsafe_b64encode(last.encode()).decode().rstrip("=")
-
-
-def _decode(cursor: str) -> str:
-    try:
-        # Strictly: by default what is no base64 is passed over.
-        padded = cursor + "=" * (-len(cursor) % 4)
-        return base64.b64decode(padded, altchars=b"-_", validate=True).decode()
-    except (binascii.Error, ValueError):
-        raise _bad_cursor() from None
-
-
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise _bad_cursor()
-    return int(text)
-
-
-def _uuid(text: str) -> uuid.UUID:
-    try:
-        return uuid.UUID(text)
-    except ValueError:
-        raise _bad_cursor() from None
-
-
-def _bad_cursor() -> Invalid:
-    return Invalid([("cursor", "It is not a next_cursor that this list has answered")])
