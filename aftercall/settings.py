@@ -4,16 +4,30 @@ Only entry points read settings (`api.app`, `worker.app`, `aftercall.cli`,
 `alembic/env.py`); everything below them is handed what it needs.
 """
 
+from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 class SettingsError(Exception):
     """A setting is missing or malformed. The message names it and says what to do."""
+
+
+_SAME_TOKENS = (
+    "AFTERCALL_READONLY_TOKEN and AFTERCALL_ADMIN_TOKEN are the same: "
+    "whoever may only read must not know the admin's, so make another"
+)
 
 
 def _split(value: object) -> object:
@@ -63,6 +77,8 @@ class Settings(BaseSettings):
     #: Several, comma-separated: the first encrypts, all decrypt.
     secret_key: Secret | None = Field(None, alias="AFTERCALL_SECRET_KEY")
     admin_token: Secret | None = Field(None, alias="AFTERCALL_ADMIN_TOKEN")
+    #: Opens the console and the operator's API for reading alone.
+    readonly_token: Secret | None = Field(None, alias="AFTERCALL_READONLY_TOKEN")
     webhook_token: Secret | None = Field(None, alias="AFTERCALL_WEBHOOK_TOKEN")
     webhook_hmac_secret: Secret | None = Field(None, alias="AFTERCALL_WEBHOOK_HMAC_SECRET")
     allowed_private_networks: Networks = Field((), alias="AFTERCALL_ALLOWED_PRIVATE_NETWORKS")
@@ -77,6 +93,22 @@ class Settings(BaseSettings):
     twentytwo_api_secret: Secret | None = Field(None, alias="TWENTYTWO_API_SECRET")
     #: Requests a minute and workspace.
     twentytwo_rate_limit: int = Field(60, alias="TWENTYTWO_RATE_LIMIT", ge=1, le=10_000_000)
+
+    @model_validator(mode="after")
+    def _tokens_differ(self) -> Self:
+        if self._has_one_token_for_both():
+            raise ValueError(_SAME_TOKENS)
+        return self
+
+    def completed(self, secrets: Mapping[str, SecretStr]) -> Self:
+        """With these secrets as well, by their fields' names; SettingsError as when loading."""
+        settings = self.model_copy(update=dict(secrets))
+        if settings._has_one_token_for_both():
+            raise SettingsError(_SAME_TOKENS)
+        return settings
+
+    def _has_one_token_for_both(self) -> bool:
+        return self.admin_token is not None and self.admin_token == self.readonly_token
 
     def require(self, name: str) -> str:
         """The secret setting of this field name; SettingsError when it is unset."""
@@ -99,7 +131,7 @@ def load_settings() -> Settings:
     except ValidationError as error:
         # Never the value: it may be a secret.
         wrong = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+            ": ".join([*(str(part) for part in problem["loc"]), problem["msg"]])
             for problem in error.errors(include_input=False, include_url=False)
         )
         raise SettingsError(f"A setting is malformed. {wrong}") from None

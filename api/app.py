@@ -12,10 +12,12 @@ from aftercall.logs import configure_logs
 from aftercall.settings import load_settings
 from aftercall.stores import find_stores
 from api import health, webhooks
-from api.access import PREFIX, TokenBeforeBody, require_admin
+from api.access import PREFIX, TokenBeforeBody, require_token
 from api.body_deadline import BodyDeadline
 from api.body_limit import BodyLimit
 from api.connections import raise_file_limit
+from api.console.install import install_console
+from api.console.live import Live, ended_by_signals
 from api.docs import install_docs
 from api.metrics import make_registry
 from api.probes import Probes
@@ -32,7 +34,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     raise_file_limit()
     settings = load_settings()
     app.state.webhook_token = settings.require("webhook_token")
-    app.state.admin_token = settings.require("admin_token")
+    settings.require("admin_token")
     secret = settings.webhook_hmac_secret
     app.state.hmac_secret = secret.get_secret_value() if secret else None
     service = open_service(settings, find_stores(settings), pool_size=10)
@@ -40,8 +42,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.probes = Probes(service)
     app.state.metrics = make_registry(service, app.state.probes)
     app.state.receiver = Receiver(service)
+    app.state.live = Live()
     try:
-        yield
+        with ended_by_signals(app.state.live):
+            yield
     finally:
         app.state.receiver.close()
         app.state.probes.stop()
@@ -65,11 +69,12 @@ def create_app() -> FastAPI:
     install_problems(app)
     app.include_router(webhooks.router, tags=["webhook"])
     app.include_router(health.router)
-    operator = APIRouter(prefix=PREFIX, dependencies=[Depends(require_admin)], responses=PROBLEMS)
+    operator = APIRouter(prefix=PREFIX, dependencies=[Depends(require_token)], responses=PROBLEMS)
     for part in (calls, destinations, deliveries, workspaces, stats):
         operator.include_router(part.router)
     app.include_router(operator)
     install_docs(app)
+    install_console(app)
     return app
 
 

@@ -45,6 +45,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     for status, description in {
         400: "The body is not JSON",
         401: "The admin token is missing or wrong",
+        403: "The token is for reading only",
         404: "There is no such thing",
         408: "The body did not come in time",
         409: "It cannot be done as things stand",

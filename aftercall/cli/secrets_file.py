@@ -36,7 +36,7 @@ def complete_secrets(settings: Settings) -> Settings:
     update = {
         name: value for name, value in {**kept, **made}.items() if getattr(settings, name) is None
     }
-    return settings.model_copy(update=update)
+    return settings.completed(update)
 
 
 def _keep(data_dir: Path, values: dict[str, SecretStr]) -> None:

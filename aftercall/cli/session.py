@@ -46,7 +46,7 @@ def current_settings() -> Settings:
     settings = load_settings()
     kept = kept_secrets(settings.data_dir)
     missing = {name: value for name, value in kept.items() if getattr(settings, name, None) is None}
-    return settings.model_copy(update=missing) if missing else settings
+    return settings.completed(missing)
 
 
 class Moment(click.ParamType[datetime]):

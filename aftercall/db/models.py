@@ -49,6 +49,21 @@ def _one_of(enum: type[StrEnum], name: str) -> Enum:
     )
 
 
+class Role(StrEnum):
+    """What somebody who signed in may do."""
+
+    ADMIN = "admin"
+    READER = "reader"
+
+
+class Via(StrEnum):
+    """How somebody came to change something."""
+
+    CONSOLE = "console"
+    API = "api"
+    CLI = "cli"
+
+
 class AttemptOutcome(StrEnum):
     """How one attempt ended, as the story of a call tells it."""
 
@@ -337,3 +352,39 @@ class Attempt(Base):
     next_due_at: Mapped[datetime | None]
 
     __table_args__ = (Index("ix_attempts_call_row_id", "call_row_id"),)
+
+
+class SignIn(Base):
+    """Somebody who is signed in to the console. Signing out deletes the row."""
+
+    __tablename__ = "sessions"
+
+    #: SHA-256 of what the cookie holds: who reads the table cannot sign in with it.
+    id_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    role: Mapped[Role] = mapped_column(_one_of(Role, "role"))
+    csrf_token: Mapped[str]
+    #: HMAC of the token that opened it, under the cookie's value: another token ends it.
+    token_fingerprint: Mapped[bytes]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class AuditEntry(Base):
+    """Who changed or replayed what. Only added to; without secrets, without phone numbers."""
+
+    __tablename__ = "audit_entries"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+    #: `admin`, `reader`, `cli`, or `nobody` whose sign-in was refused.
+    actor: Mapped[str]
+    via: Mapped[Via] = mapped_column(_one_of(Via, "via"))
+    #: Whence, as far as the connection tells.
+    address: Mapped[str | None]
+    #: A noun and what was done to it: `destination.changed`.
+    action: Mapped[str]
+    #: The id of what it was done to; null when it was many.
+    subject: Mapped[str | None]
+    detail: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
+
+    __table_args__ = (Index("ix_audit_entries_subject", "subject", "id"),)

@@ -160,6 +160,19 @@ class TestView(View):
     response_excerpt: str | None
 
 
+class AuditView(View):
+    """Who changed or replayed what; `detail` has no secrets and no phone numbers."""
+
+    id: int
+    at: datetime
+    actor: str
+    via: str
+    address: str | None
+    action: str
+    subject: str | None
+    detail: dict[str, Any]
+
+
 class StatsView(View):
     calls: dict[str, int]
     deliveries: dict[str, int]
