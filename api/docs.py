@@ -2,12 +2,12 @@
 
 from fastapi import FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
 
 def install_docs(app: FastAPI) -> None:
-    """The page, its assets, and, until there is a console, the way there from `/`."""
+    """The page and its assets."""
     assets = StaticFiles(packages=[("fastapi_swagger", "resources")])
     app.mount("/docs/assets", assets, name="docs-assets")
 
@@ -23,7 +23,3 @@ def install_docs(app: FastAPI) -> None:
             # The admin token is not left behind in the browser.
             swagger_ui_parameters={"persistAuthorization": False, "filter": True},
         )
-
-    @app.get("/", include_in_schema=False)
-    def root(request: Request) -> RedirectResponse:
-        return RedirectResponse(f"{request.scope.get('root_path', '').rstrip('/')}/docs")

@@ -1,0 +1,35 @@
+"""Puts the console into the application: every page's router, once."""
+
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+
+from api.access import PREFIX
+from api.console import assets, audit, overview, sign_in, style
+from api.console.errors import error_response, wants_page
+from api.console.gate import Viewer, find_viewer
+from api.problems import Problem, problem_response
+
+_NO_PAGE = "The address is wrong, or what was there is gone."
+
+
+def install_console(app: FastAPI) -> None:
+    @app.exception_handler(404)
+    def no_such_page(request: Request, error: HTTPException) -> Response:
+        """For people a page; for scripts, and under /api, a problem document as ever."""
+        if wants_page(request) and not request.url.path.startswith(f"{PREFIX}/"):
+            request.state.viewer = _viewer_if_any(request)
+            return error_response(request, Problem(404, _NO_PAGE))
+        return problem_response(404, str(error.detail), dict(error.headers or {}))
+
+    for page in (assets, sign_in, overview, audit, style):
+        app.include_router(page.router, include_in_schema=False)
+
+
+def _viewer_if_any(request: Request) -> Viewer | None:
+    """Who is signed in sees the navigation; nobody sees another error for it."""
+    try:
+        return find_viewer(request)
+    except SQLAlchemyError:
+        return None
