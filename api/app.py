@@ -23,7 +23,7 @@ from api.metrics import make_registry
 from api.probes import Probes
 from api.problems import PROBLEMS, install_problems
 from api.receiver import Receiver
-from api.routes import calls, deliveries, destinations, stats, workspaces
+from api.routes import audit, calls, deliveries, destinations, stats, workspaces
 from api.webhook_lane import WebhookLane
 
 
@@ -70,7 +70,7 @@ def create_app() -> FastAPI:
     app.include_router(webhooks.router, tags=["webhook"])
     app.include_router(health.router)
     operator = APIRouter(prefix=PREFIX, dependencies=[Depends(require_token)], responses=PROBLEMS)
-    for part in (calls, destinations, deliveries, workspaces, stats):
+    for part in (calls, destinations, deliveries, workspaces, audit, stats):
         operator.include_router(part.router)
     app.include_router(operator)
     install_docs(app)

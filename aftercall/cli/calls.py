@@ -19,6 +19,7 @@ from aftercall.db.reading import CallQuery
 from aftercall.domain.states import CallState, Priority
 from aftercall.flows import look, replay
 from aftercall.flows.accept_events import NoWorkspace, enqueue_calls
+from aftercall.flows.audit import CLI
 from aftercall.flows.errors import Invalid
 from aftercall.flows.views import AttemptView, CallStory
 from aftercall.twentytwo.inbound import NoCallId, check_call_id
@@ -111,7 +112,7 @@ def show_call(call_id: str, workspace: str | None, as_json: bool) -> None:
 def refetch_call(call_id: str, workspace: str | None) -> None:
     """Fetch it again; new content makes new deliveries."""
     with open_session() as service:
-        replay.refetch_call(service, call_id, workspace_id=workspace)
+        replay.refetch_call(service, call_id, workspace_id=workspace, by=CLI)
     say(f"{call_id} is queued to be fetched again.")
 
 
@@ -144,6 +145,7 @@ def enqueue(call_ids: tuple[str, ...], path: Path | None, workspace: str | None)
                     # A list never goes before what is happening now.
                     priority=Priority.BACKFILL if path or call_ids == ("-",) else Priority.FRESH,
                     body=b"aftercall enqueue",
+                    by=CLI,
                 )
             except NoWorkspace as error:
                 raise Invalid([("workspace", str(error))]) from None

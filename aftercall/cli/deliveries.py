@@ -9,6 +9,7 @@ from aftercall.cli.session import Moment, open_session, say, say_aside, show_jso
 from aftercall.db.reading import DeliveryQuery
 from aftercall.domain.states import DeliveryState
 from aftercall.flows import look, replay
+from aftercall.flows.audit import CLI
 from aftercall.flows.configure_destinations import find_destination_id
 
 _state = click.option("--state", type=click.Choice([state.value for state in DeliveryState]))
@@ -122,7 +123,7 @@ def replay_deliveries(
         raise click.UsageError("give a delivery, or --state, --destination, --since or --until")
     with open_session() as service:
         if delivery_id is not None:
-            delivery = replay.replay_delivery(service, delivery_id)
+            delivery = replay.replay_delivery(service, delivery_id, by=CLI)
             say(f"{delivery.id} is {delivery.state}.")
             return
         replayed = replay.replay_matching(
@@ -131,5 +132,6 @@ def replay_deliveries(
             destination_id=find_destination_id(service, destination) if destination else None,
             since=since,
             until=until,
+            by=CLI,
         )
     say(f"{replayed.replayed} deliveries go again.")

@@ -12,6 +12,7 @@ from aftercall.cli.session import open_session, read_text, say, show_json, show_
 from aftercall.crm.destination_spec import DestinationSpec
 from aftercall.domain.work import EVENT_TYPES
 from aftercall.flows import configure_destinations as flow
+from aftercall.flows.audit import CLI
 from aftercall.flows.errors import Invalid
 from aftercall.flows.views import Page
 
@@ -92,7 +93,7 @@ def add_destination(
     }
     spec = flow.read_spec({key: value for key, value in given.items() if value is not None})
     with open_session() as service:
-        made = flow.create_destination(service, spec)
+        made = flow.create_destination(service, spec, by=CLI)
     if as_json:
         show_json(made)
         return
@@ -114,7 +115,7 @@ def apply_destinations(path: Path) -> None:
     text = sys.stdin.read() if str(path) == "-" else read_text(path)
     specs = _read_specs(_entries(text))
     with open_session() as service:
-        applied = flow.apply_destinations(service, specs)
+        applied = flow.apply_destinations(service, specs, by=CLI)
     for one in applied:
         say(f"{one.change:9}  {one.name}")
         if one.secret is not None:
@@ -129,7 +130,9 @@ def apply_destinations(path: Path) -> None:
 def test_destination(destination: str, as_json: bool) -> None:
     """Post a made-up call, signed, and tell what the hook answered."""
     with open_session() as service:
-        answer = flow.test_destination(service, flow.find_destination_id(service, destination))
+        answer = flow.test_destination(
+            service, flow.find_destination_id(service, destination), by=CLI
+        )
     if as_json:
         show_json(answer)
     else:
@@ -147,7 +150,9 @@ def test_destination(destination: str, as_json: bool) -> None:
 def enable_destination(destination: str) -> None:
     """What was held goes on its way."""
     with open_session() as service:
-        one = flow.enable_destination(service, flow.find_destination_id(service, destination))
+        one = flow.enable_destination(
+            service, flow.find_destination_id(service, destination), by=CLI
+        )
     say(f"{one.name} is enabled.")
 
 
@@ -156,7 +161,9 @@ def enable_destination(destination: str) -> None:
 def disable_destination(destination: str) -> None:
     """Deliveries are held until it is enabled."""
     with open_session() as service:
-        one = flow.disable_destination(service, flow.find_destination_id(service, destination))
+        one = flow.disable_destination(
+            service, flow.find_destination_id(service, destination), by=CLI
+        )
     say(f"{one.name} is disabled; its deliveries are held.")
 
 
@@ -166,7 +173,7 @@ def disable_destination(destination: str) -> None:
 def rotate_secret(destination: str, as_json: bool) -> None:
     """A new secret, from the next attempt on."""
     with open_session() as service:
-        one = flow.rotate_secret(service, flow.find_destination_id(service, destination))
+        one = flow.rotate_secret(service, flow.find_destination_id(service, destination), by=CLI)
     if as_json:
         show_json(one)
         return
@@ -183,7 +190,7 @@ def remove_destination(destination: str, yes: bool) -> None:
         one = flow.show_destination(service, id_)
         if not yes:
             click.confirm(f"Remove {one.name}? What waits for it will be dead", abort=True)
-        flow.remove_destination(service, id_)
+        flow.remove_destination(service, id_, by=CLI)
     say(f"{one.name} is removed.")
 
 

@@ -7,6 +7,7 @@ from importlib.metadata import version
 import click
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 
+from aftercall.cli.audit import audit
 from aftercall.cli.calls import calls, enqueue
 from aftercall.cli.deliveries import deliveries
 from aftercall.cli.destinations import destinations
@@ -127,7 +128,7 @@ def doctor() -> None:
     sys.exit(run_doctor())
 
 
-for command in (calls, enqueue, destinations, deliveries, workspaces):
+for command in (calls, enqueue, destinations, deliveries, workspaces, audit):
     cli.add_command(command)
 
 

@@ -124,6 +124,7 @@ def _greet(settings: Settings, *, host: str, port: int) -> None:
     shown = _reachable(host)
     origin = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
     console.print("[bold]aftercall is up.[/] Ctrl-C stops it.")
+    console.print(f"  Console      {origin}/", highlight=False)
     console.print(f"  API page     {origin}/docs", highlight=False)
     console.print(f"  Admin token  {settings.require('admin_token')}", highlight=False)
     console.print(

@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from aftercall.cli.session import open_session, say, show_json, show_table
 from aftercall.flows import look
+from aftercall.flows.audit import CLI
 from aftercall.flows.configure_workspaces import WorkspaceSpec, set_workspace
 from aftercall.flows.errors import invalid_from
 from aftercall.flows.views import Page
@@ -67,7 +68,7 @@ def set_(
     except ValidationError as error:
         raise invalid_from(error) from None
     with open_session() as service:
-        view = set_workspace(service, workspace_id, spec)
+        view = set_workspace(service, workspace_id, spec, by=CLI)
     if as_json:
         show_json(view)
         return

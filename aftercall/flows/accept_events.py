@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from aftercall.db.events import accept_events, only_workspace
 from aftercall.domain.ids import new_id
 from aftercall.domain.work import UNSPECIFIED, Acceptance, IncomingEvent
+from aftercall.flows.audit import Actor, note
 from aftercall.flows.service import Service
 
 
@@ -56,6 +57,7 @@ def enqueue_calls(
     workspace_id: str | None,
     priority: int,
     body: bytes,
+    by: Actor | None = None,
 ) -> list[Acceptance]:
     """Call ids from a person, as bare events; rings for the new ones. NoWorkspace when unclear."""
     now = service.clock()
@@ -69,6 +71,14 @@ def enqueue_calls(
         if isinstance(answer, NoWorkspace):
             raise answer
         acceptances.append(answer)
+    note(
+        service,
+        by,
+        "calls.added",
+        call_ids[0] if len(call_ids) == 1 else None,
+        count=len(call_ids),
+        workspace_id=workspace_id,
+    )
     service.doorbell.ring_fetch(
         [accepted.call_row_id for accepted in acceptances if accepted.call_row_id is not None]
     )

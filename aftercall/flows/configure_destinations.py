@@ -28,6 +28,7 @@ from aftercall.domain.exchange import Answer
 from aftercall.domain.ids import new_id
 from aftercall.domain.outcomes import Dead, Retry, classify_delivery
 from aftercall.domain.work import CALL_COMPLETED, ClaimedDelivery
+from aftercall.flows.audit import Actor, changed_fields, record
 from aftercall.flows.errors import Conflict, Invalid, NotFound, invalid_from
 from aftercall.flows.recording import attempt_outcome
 from aftercall.flows.service import Service
@@ -80,7 +81,9 @@ def find_destination_id(service: Service, name_or_id: str) -> uuid.UUID:
         raise NotFound(f"There is no destination {name_or_id!r}") from None
 
 
-def create_destination(service: Service, spec: DestinationSpec) -> NewDestinationView:
+def create_destination(
+    service: Service, spec: DestinationSpec, *, by: Actor | None = None
+) -> NewDestinationView:
     """With its secret, for the only time."""
     _check_reachable(service, spec)
     row, secret = _new_row(service, spec)
@@ -90,6 +93,7 @@ def create_destination(service: Service, spec: DestinationSpec) -> NewDestinatio
             session.add(row)
             session.flush()
             session.refresh(row)
+            record(session, by, "destination.created", row.id, name=row.name)
             view = _view(service, row)
     except IntegrityError:
         raise Conflict(f"There is a destination named {spec.name!r} already") from None
@@ -97,14 +101,21 @@ def create_destination(service: Service, spec: DestinationSpec) -> NewDestinatio
 
 
 def change_destination(
-    service: Service, destination_id: uuid.UUID, change: dict[str, Any]
+    service: Service,
+    destination_id: uuid.UUID,
+    change: dict[str, Any],
+    *,
+    by: Actor | None = None,
+    action: str = "destination.changed",
 ) -> DestinationView:
-    """`change`: the fields to set; the others stay."""
+    """`change`: the fields to set; the others stay. `action`: its name in the audit log."""
     now = service.clock()
     try:
         with service.database.transaction() as session:
             row = _get(session, destination_id, for_change=True)
             spec = _spec_after(service, row, change)
+            fields = changed_fields(_current(service, row), spec.model_dump())
+            record(session, by, action, row.id, name=row.name, fields=fields)
             _check_workspace(session, spec)
             if spec.url != row.url:
                 _check_reachable(service, spec)
@@ -116,25 +127,40 @@ def change_destination(
         raise Conflict(f"There is a destination named {change.get('name')!r} already") from None
 
 
-def enable_destination(service: Service, destination_id: uuid.UUID) -> DestinationView:
-    return change_destination(service, destination_id, {"enabled": True})
+def enable_destination(
+    service: Service, destination_id: uuid.UUID, *, by: Actor | None = None
+) -> DestinationView:
+    return change_destination(
+        service, destination_id, {"enabled": True}, by=by, action="destination.enabled"
+    )
 
 
-def disable_destination(service: Service, destination_id: uuid.UUID) -> DestinationView:
-    return change_destination(service, destination_id, {"enabled": False})
+def disable_destination(
+    service: Service, destination_id: uuid.UUID, *, by: Actor | None = None
+) -> DestinationView:
+    return change_destination(
+        service, destination_id, {"enabled": False}, by=by, action="destination.disabled"
+    )
 
 
-def rotate_secret(service: Service, destination_id: uuid.UUID) -> NewDestinationView:
+def rotate_secret(
+    service: Service, destination_id: uuid.UUID, *, by: Actor | None = None
+) -> NewDestinationView:
     """A new secret; the next attempt is signed with it."""
     secret = new_secret()
-    view = change_destination(service, destination_id, {"secret": secret})
+    view = change_destination(
+        service, destination_id, {"secret": secret}, by=by, action="destination.secret_rotated"
+    )
     return NewDestinationView(**view.model_dump(), secret=secret)
 
 
-def remove_destination(service: Service, destination_id: uuid.UUID) -> None:
+def remove_destination(
+    service: Service, destination_id: uuid.UUID, *, by: Actor | None = None
+) -> None:
     """Its history stays, without its secrets; what waited is dead."""
     with service.database.transaction() as session:
         row = _get(session, destination_id, for_change=True)
+        record(session, by, "destination.removed", row.id, name=row.name)
         row.removed_at = service.clock()
         row.enabled = False
         row.headers_sealed = None
@@ -153,7 +179,9 @@ class Applied:
     secret: str | None
 
 
-def apply_destinations(service: Service, specs: list[DestinationSpec]) -> list[Applied]:
+def apply_destinations(
+    service: Service, specs: list[DestinationSpec], *, by: Actor | None = None
+) -> list[Applied]:
     """Makes destinations be as the specs say, by name. Doing it again changes nothing."""
     names = [spec.name for spec in specs]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -162,16 +190,19 @@ def apply_destinations(service: Service, specs: list[DestinationSpec]) -> list[A
         _check_reachable(service, spec)
     # All or nothing: a secret that was shown to nobody would be lost.
     with service.database.transaction() as session:
-        return [_apply(service, session, spec) for spec in specs]
+        return [_apply(service, session, spec, by=by) for spec in specs]
 
 
-def _apply(service: Service, session: Session, spec: DestinationSpec) -> Applied:
+def _apply(
+    service: Service, session: Session, spec: DestinationSpec, *, by: Actor | None
+) -> Applied:
     _check_workspace(session, spec)
     row = destinations_db.find_destination(session, spec.name)
     if row is None:
         row, secret = _new_row(service, spec)
         session.add(row)
         session.flush()
+        record(session, by, "destination.created", row.id, name=row.name)
         return Applied(spec.name, "created", None if spec.secret else secret)
     before = _current(service, row)
     wanted = {**before, **spec.model_dump(exclude={"secret", "enabled"})}
@@ -181,6 +212,8 @@ def _apply(service: Service, session: Session, spec: DestinationSpec) -> Applied
         return Applied(spec.name, "unchanged", None)
     _write(service, session, row, DestinationSpec.model_validate(wanted), now=service.clock())
     session.flush()
+    fields = changed_fields(before, wanted)
+    record(session, by, "destination.changed", row.id, name=row.name, fields=fields)
     return Applied(spec.name, "changed", None)
 
 
@@ -202,10 +235,16 @@ _SAMPLE_CALL = {
 }
 
 
-def test_destination(service: Service, destination_id: uuid.UUID) -> TestView:
+def test_destination(
+    service: Service,
+    destination_id: uuid.UUID,
+    *,
+    by: Actor | None = None,  # noqa: PT028 - it is no test of pytest's
+) -> TestView:
     """Posts a made-up call, signed as a real one would be, and tells what the hook answered."""
     with service.database.transaction() as session:
         row = _get(session, destination_id)
+        record(session, by, "destination.tested", row.id, name=row.name)
     claim = _sample_delivery(row, now=service.clock())
     try:
         post = prepare(claim, sealer=service.sealer, now=service.clock())

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from aftercall.crm.destination_spec import WHOLE
 from aftercall.db.models import Workspace
 from aftercall.db.workspaces import get_workspace, release_workspace
+from aftercall.flows.audit import Actor, record
 from aftercall.flows.errors import Invalid
 from aftercall.flows.look import workspace_view
 from aftercall.flows.service import Service
@@ -65,7 +66,9 @@ class WorkspaceSpec(BaseModel):
     )
 
 
-def set_workspace(service: Service, workspace_id: str, spec: WorkspaceSpec) -> WorkspaceView:
+def set_workspace(
+    service: Service, workspace_id: str, spec: WorkspaceSpec, *, by: Actor | None = None
+) -> WorkspaceView:
     """Makes the workspace if there is none. Invalid when only half of the credentials is given."""
     try:
         workspace_id = check_workspace_id(workspace_id)
@@ -84,6 +87,8 @@ def set_workspace(service: Service, workspace_id: str, spec: WorkspaceSpec) -> W
             row.rate_limit = spec.rate_limit
         session.flush()
         session.refresh(row)
+        # The names alone: two of them are secrets.
+        record(session, by, "workspace.set", workspace_id, fields=sorted(spec.model_fields_set))
         view = workspace_view(service, row)
     if spec.api_key is not None:
         _unblock(service, workspace_id, view.rate_limit)

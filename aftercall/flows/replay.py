@@ -6,6 +6,7 @@ from datetime import datetime
 from aftercall.db.calls import make_calls_due
 from aftercall.db.deliveries import replay_deliveries
 from aftercall.domain.states import DeliveryState
+from aftercall.flows.audit import Actor, record
 from aftercall.flows.errors import Conflict, Invalid
 from aftercall.flows.look import pick_call, show_call, show_delivery
 from aftercall.flows.service import Service
@@ -15,19 +16,26 @@ from aftercall.flows.views import CallStory, DeliveryView, ReplayView
 _RING_FOR = 1_000
 
 
-def refetch_call(service: Service, call_id: str, *, workspace_id: str | None = None) -> CallStory:
+def refetch_call(
+    service: Service, call_id: str, *, workspace_id: str | None = None, by: Actor | None = None
+) -> CallStory:
     """From the first attempt. New content makes new deliveries; the same content makes none."""
     with service.database.transaction() as session:
         call, _ = pick_call(session, call_id, workspace_id)
         due = make_calls_due(session, [call.id], now=service.clock())
+        record(session, by, "call.refetched", call.call_id, workspace_id=call.workspace_id)
     service.doorbell.ring_fetch(due)
     return show_call(service, call_id, workspace_id=call.workspace_id)
 
 
-def replay_delivery(service: Service, delivery_id: uuid.UUID) -> DeliveryView:
+def replay_delivery(
+    service: Service, delivery_id: uuid.UUID, *, by: Actor | None = None
+) -> DeliveryView:
     """From the first attempt, under the same id. Conflict while it is being sent."""
     with service.database.transaction() as session:
         replayed = replay_deliveries(session, now=service.clock(), id=delivery_id)
+        if replayed:
+            record(session, by, "delivery.replayed", delivery_id)
     if not replayed:
         before = show_delivery(service, delivery_id)
         if before.state == DeliveryState.SENDING:
@@ -44,6 +52,7 @@ def replay_matching(
     destination_id: uuid.UUID | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
+    by: Actor | None = None,
 ) -> ReplayView:
     """All that fit every condition. Invalid without any: everything is never meant."""
     if state is None and destination_id is None and since is None and until is None:
@@ -58,6 +67,16 @@ def replay_matching(
             destination_id=destination_id,
             since=since,
             until=until,
+        )
+        record(
+            session,
+            by,
+            "deliveries.replayed",
+            count=len(replayed),
+            state=state,
+            destination_id=destination_id and str(destination_id),
+            since=since and since.isoformat(),
+            until=until and until.isoformat(),
         )
     service.doorbell.ring_deliver(replayed[:_RING_FOR])
     return ReplayView(replayed=len(replayed))

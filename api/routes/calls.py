@@ -13,7 +13,7 @@ from aftercall.flows.accept_events import NoWorkspace, enqueue_calls
 from aftercall.flows.errors import Invalid
 from aftercall.flows.views import AcceptedView, CallStory, CallView, Page
 from aftercall.twentytwo.inbound import MAX_ID_LENGTH, NoCallId, check_call_id
-from api.access import ServiceOf
+from api.access import ActorOf, ServiceOf
 from api.routes.parameters import Moment, Text
 
 router = APIRouter(prefix="/calls", tags=["calls"])
@@ -70,7 +70,7 @@ def list_calls(
 
 
 @router.post("", status_code=202)
-def add_calls(service: ServiceOf, body: CallIds) -> AcceptedView:
+def add_calls(service: ServiceOf, by: ActorOf, body: CallIds) -> AcceptedView:
     """Queues calls by id, as a webhook would. Ids that are known already are duplicates."""
     faults: list[tuple[str, str]] = []
     call_ids: list[str] = []
@@ -91,6 +91,7 @@ def add_calls(service: ServiceOf, body: CallIds) -> AcceptedView:
             workspace_id=workspace_id,
             priority=Priority.FRESH,
             body=body.model_dump_json().encode(),
+            by=by,
         )
     except NoWorkspace as error:
         raise Invalid([("workspace_id", str(error))]) from None
@@ -100,9 +101,11 @@ def add_calls(service: ServiceOf, body: CallIds) -> AcceptedView:
 
 
 @router.post("/{call_id:path}/refetch", status_code=202)
-def refetch_call(service: ServiceOf, call_id: Text, workspace_id: Text | None = None) -> CallStory:
+def refetch_call(
+    service: ServiceOf, by: ActorOf, call_id: Text, workspace_id: Text | None = None
+) -> CallStory:
     """Fetches it again. New content makes new deliveries; the same content makes none."""
-    return replay.refetch_call(service, call_id, workspace_id=workspace_id)
+    return replay.refetch_call(service, call_id, workspace_id=workspace_id, by=by)
 
 
 @router.get("/{call_id:path}")

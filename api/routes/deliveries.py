@@ -10,7 +10,7 @@ from aftercall.db.reading import DeliveryQuery
 from aftercall.domain.states import DeliveryState
 from aftercall.flows import look, replay
 from aftercall.flows.views import DeliveryView, Page, ReplayView
-from api.access import ServiceOf
+from api.access import ActorOf, ServiceOf
 from api.routes.parameters import Moment, Text
 
 router = APIRouter(prefix="/deliveries", tags=["deliveries"])
@@ -55,7 +55,7 @@ def list_deliveries(
 
 
 @router.post("/replay", status_code=202)
-def replay_matching(service: ServiceOf, conditions: ReplayFilter) -> ReplayView:
+def replay_matching(service: ServiceOf, by: ActorOf, conditions: ReplayFilter) -> ReplayView:
     """Sends all that match again, under the ids that they have."""
     return replay.replay_matching(
         service,
@@ -63,6 +63,7 @@ def replay_matching(service: ServiceOf, conditions: ReplayFilter) -> ReplayView:
         destination_id=conditions.destination_id,
         since=conditions.since,
         until=conditions.until,
+        by=by,
     )
 
 
@@ -72,6 +73,6 @@ def show(service: ServiceOf, delivery_id: uuid.UUID) -> DeliveryView:
 
 
 @router.post("/{delivery_id:uuid}/replay", status_code=202)
-def replay_one(service: ServiceOf, delivery_id: uuid.UUID) -> DeliveryView:
+def replay_one(service: ServiceOf, by: ActorOf, delivery_id: uuid.UUID) -> DeliveryView:
     """Sends it again, under the id that it has."""
-    return replay.replay_delivery(service, delivery_id)
+    return replay.replay_delivery(service, delivery_id, by=by)

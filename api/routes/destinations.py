@@ -9,7 +9,7 @@ from pydantic import WithJsonSchema
 from aftercall.crm.destination_spec import DestinationSpec, change_schema
 from aftercall.flows import configure_destinations as flow
 from aftercall.flows.views import DestinationView, NewDestinationView, Page, TestView
-from api.access import ServiceOf
+from api.access import ActorOf, ServiceOf
 
 router = APIRouter(prefix="/destinations", tags=["destinations"])
 
@@ -27,10 +27,10 @@ Change = Annotated[dict[str, Any], WithJsonSchema(change_schema())]
 
 @router.post("", status_code=201)
 def create(
-    service: ServiceOf, spec: Annotated[DestinationSpec, Body(examples=[_EXAMPLE])]
+    service: ServiceOf, by: ActorOf, spec: Annotated[DestinationSpec, Body(examples=[_EXAMPLE])]
 ) -> NewDestinationView:
     """Answers with the secret, for the only time."""
-    return flow.create_destination(service, spec)
+    return flow.create_destination(service, spec, by=by)
 
 
 @router.get("")
@@ -47,38 +47,39 @@ def show(service: ServiceOf, destination_id: uuid.UUID) -> DestinationView:
 @router.patch("/{destination_id:uuid}")
 def change(
     service: ServiceOf,
+    by: ActorOf,
     destination_id: uuid.UUID,
     fields: Annotated[Change, Body(examples=[{"timeout_seconds": 20}])],
 ) -> DestinationView:
     """Sets the fields that are given; the others stay. A masked header keeps its value."""
-    return flow.change_destination(service, destination_id, fields)
+    return flow.change_destination(service, destination_id, fields, by=by)
 
 
 @router.delete("/{destination_id:uuid}", status_code=204)
-def remove(service: ServiceOf, destination_id: uuid.UUID) -> None:
+def remove(service: ServiceOf, by: ActorOf, destination_id: uuid.UUID) -> None:
     """Its history stays; what waited for it is dead."""
-    flow.remove_destination(service, destination_id)
+    flow.remove_destination(service, destination_id, by=by)
 
 
 @router.post("/{destination_id:uuid}/test")
-def test(service: ServiceOf, destination_id: uuid.UUID) -> TestView:
+def test(service: ServiceOf, by: ActorOf, destination_id: uuid.UUID) -> TestView:
     """Posts a made-up call, signed, and tells what the hook answered."""
-    return flow.test_destination(service, destination_id)
+    return flow.test_destination(service, destination_id, by=by)
 
 
 @router.post("/{destination_id:uuid}/enable")
-def enable(service: ServiceOf, destination_id: uuid.UUID) -> DestinationView:
+def enable(service: ServiceOf, by: ActorOf, destination_id: uuid.UUID) -> DestinationView:
     """What was held goes on its way."""
-    return flow.enable_destination(service, destination_id)
+    return flow.enable_destination(service, destination_id, by=by)
 
 
 @router.post("/{destination_id:uuid}/disable")
-def disable(service: ServiceOf, destination_id: uuid.UUID) -> DestinationView:
+def disable(service: ServiceOf, by: ActorOf, destination_id: uuid.UUID) -> DestinationView:
     """Deliveries are held until it is enabled."""
-    return flow.disable_destination(service, destination_id)
+    return flow.disable_destination(service, destination_id, by=by)
 
 
 @router.post("/{destination_id:uuid}/rotate-secret")
-def rotate_secret(service: ServiceOf, destination_id: uuid.UUID) -> NewDestinationView:
+def rotate_secret(service: ServiceOf, by: ActorOf, destination_id: uuid.UUID) -> NewDestinationView:
     """Answers with the new secret, for the only time."""
-    return flow.rotate_secret(service, destination_id)
+    return flow.rotate_secret(service, destination_id, by=by)

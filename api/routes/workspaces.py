@@ -5,7 +5,7 @@ from fastapi import APIRouter
 from aftercall.flows import look
 from aftercall.flows.configure_workspaces import WorkspaceSpec, set_workspace
 from aftercall.flows.views import Page, WorkspaceView
-from api.access import ServiceOf
+from api.access import ActorOf, ServiceOf
 
 router = APIRouter(prefix="/workspaces", tags=["workspaces"])
 
@@ -21,6 +21,6 @@ def show(service: ServiceOf, workspace_id: str) -> WorkspaceView:
 
 
 @router.put("/{workspace_id}")
-def put(service: ServiceOf, workspace_id: str, spec: WorkspaceSpec) -> WorkspaceView:
+def put(service: ServiceOf, by: ActorOf, workspace_id: str, spec: WorkspaceSpec) -> WorkspaceView:
     """Makes the workspace, or sets what is given. New credentials release a block."""
-    return set_workspace(service, workspace_id, spec)
+    return set_workspace(service, workspace_id, spec, by=by)

@@ -101,7 +101,8 @@ function prepend(into, html) {
   const place = document.getElementById(into);
   if (!place) return;
   for (const fresh of parse(html).reverse()) {
-    if (fresh.id && document.getElementById(fresh.id)) { put(fresh); continue; }
+    // What is there already is newer only in how long ago it says that it was.
+    if (fresh.id && document.getElementById(fresh.id)) continue;
     fresh.classList.add("fresh");
     place.prepend(fresh);
     const most = Number(place.dataset.most || 0);
@@ -199,6 +200,8 @@ document.addEventListener("focusout", () => setTimeout(() => {
 }));
 
 enhance(document);
+// On a phone the navigation scrolls: the page that is open is in sight.
+document.querySelector(".nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 setInterval(() => showTimes(document), 30_000);
 for (const element of document.querySelectorAll("[data-live]")) watch(element);
 window.aftercall = { announce, enhance, post };
