@@ -4,7 +4,7 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from aftercall.settings import Settings, SettingsError, load_settings
 
@@ -13,6 +13,7 @@ SECRETS = {
     "AFTERCALL_REDIS_URL": "redis://:hunter2-redis@h/0",
     "AFTERCALL_SECRET_KEY": "hunter2-key-and-some-more",
     "AFTERCALL_ADMIN_TOKEN": "hunter2-admin",
+    "AFTERCALL_READONLY_TOKEN": "hunter2-readonly",
     "AFTERCALL_WEBHOOK_TOKEN": "hunter2-webhook",
     "AFTERCALL_WEBHOOK_HMAC_SECRET": "hunter2-hmac",
     "TWENTYTWO_API_KEY": "hunter2-api-key",
@@ -185,6 +186,19 @@ def test_a_file_that_is_not_text_is_a_complaint_that_names_it(tmp_path: Path) ->
 
 
 # ---- secrets -----------------------------------------------------------------
+
+
+def test_whoever_may_only_read_does_not_have_the_admins_token(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    set_all(monkeypatch, AFTERCALL_READONLY_TOKEN="hunter2")
+    kept = {"admin_token": SecretStr("hunter2")}
+    with pytest.raises(SettingsError, match="AFTERCALL_READONLY_TOKEN and AFTERCALL_ADMIN_TOKEN"):
+        load_settings().completed(kept)
+    set_all(monkeypatch, AFTERCALL_ADMIN_TOKEN="hunter2")
+    said = complaint()
+    assert "AFTERCALL_READONLY_TOKEN and AFTERCALL_ADMIN_TOKEN are the same" in said
+    assert "hunter2" not in said
 
 
 def test_no_repr_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:

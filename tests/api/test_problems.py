@@ -35,6 +35,7 @@ ROUTES = [
     ("GET", "/workspaces", "/workspaces"),
     ("GET", "/workspaces/ws_1", "/workspaces/{workspace_id}"),
     ("PUT", "/workspaces/ws_1", "/workspaces/{workspace_id}"),
+    ("GET", "/audit", "/audit"),
     ("GET", "/stats", "/stats"),
 ]
 BODIES = [(method, path) for method, path, _ in ROUTES if method in ("PATCH", "PUT")] + [

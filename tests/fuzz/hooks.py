@@ -23,8 +23,10 @@ _GOOD_FIELDS: dict[str, Any] = {
     "headers": {"X-Api-Key": "a key"},
 }
 #: Which cursors a list has answered is not for a schema to say either.
+_A_NUMBER = base64.urlsafe_b64encode(b"1000").decode().rstrip("=")
 _GOOD_CURSORS = {
-    "/api/v1/calls": base64.urlsafe_b64encode(b"1000").decode().rstrip("="),
+    "/api/v1/audit": _A_NUMBER,
+    "/api/v1/calls": _A_NUMBER,
     "/api/v1/deliveries": base64.urlsafe_b64encode(str(uuid.UUID(int=1)).encode()).decode(),
 }
 
