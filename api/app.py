@@ -23,7 +23,7 @@ from api.metrics import make_registry
 from api.probes import Probes
 from api.problems import PROBLEMS, install_problems
 from api.receiver import Receiver
-from api.routes import audit, calls, deliveries, destinations, stats, workspaces
+from api.routes import audit, calls, deliveries, destinations, replays, stats, workspaces
 from api.webhook_lane import WebhookLane
 
 
@@ -70,8 +70,9 @@ def create_app() -> FastAPI:
     app.include_router(webhooks.router, tags=["webhook"])
     app.include_router(health.router)
     operator = APIRouter(prefix=PREFIX, dependencies=[Depends(require_token)], responses=PROBLEMS)
-    for part in (calls, destinations, deliveries, workspaces, audit, stats):
+    for part in (calls, destinations, deliveries, replays, workspaces, audit, stats):
         operator.include_router(part.router)
+    operator.include_router(calls.exports)
     app.include_router(operator)
     install_docs(app)
     install_console(app)

@@ -1,8 +1,10 @@
 """`aftercall calls …` and `aftercall enqueue`."""
 
 import sys
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,13 +17,16 @@ from aftercall.cli.session import (
     show_json,
     show_table,
 )
-from aftercall.db.reading import CallQuery
+from aftercall.db.call_search import CallQuery
 from aftercall.domain.states import CallState, Priority
 from aftercall.flows import look, replay
 from aftercall.flows.accept_events import NoWorkspace, enqueue_calls
 from aftercall.flows.audit import CLI
+from aftercall.flows.configure_destinations import find_destination_id
 from aftercall.flows.errors import Invalid
-from aftercall.flows.views import AttemptView, CallStory
+from aftercall.flows.export_calls import export_calls
+from aftercall.flows.replay_call import replay_call
+from aftercall.flows.views import AttemptView, CallStory, NextAttemptView
 from aftercall.twentytwo.inbound import NoCallId, check_call_id
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="As the API answers.")
@@ -30,42 +35,78 @@ _workspace = click.option("--workspace", help="When several workspaces have the 
 _CHUNK = 1_000
 
 
+def call_filters(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say which calls."""
+    for option in reversed(
+        (
+            click.option(
+                "--state",
+                "states",
+                multiple=True,
+                type=click.Choice([state.value for state in CallState]),
+                help="May be given several times.",
+            ),
+            click.option("--status", help="Twenty2's word, for example completed."),
+            click.option(
+                "--q",
+                help="A call id or its beginning, the end of a phone number, an agent's id, "
+                "or a parameter's value.",
+            ),
+            click.option("--agent", help="The agent's id."),
+            click.option("--parameter", metavar="NAME:VALUE", help="Of the output parameters."),
+            click.option("--workspace"),
+            click.option("--since", type=Moment(), help="Received at or after; UTC."),
+            click.option("--until", type=Moment(), help="Received before; UTC."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def read_filters(
+    *,
+    states: tuple[str, ...],
+    status: str | None,
+    q: str | None,
+    agent: str | None,
+    parameter: str | None,
+    workspace: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    limit: int = 50,
+) -> CallQuery:
+    return CallQuery(
+        state=tuple(CallState(state) for state in states),
+        status=status,
+        q=q,
+        agent_id=agent,
+        parameter=look.read_parameter(parameter),
+        workspace_id=workspace,
+        since=since,
+        until=until,
+        limit=limit,
+    )
+
+
 @click.group()
 def calls() -> None:
     """Find calls, read one's story, fetch again."""
 
 
 @calls.command("list")
-@click.option("--state", type=click.Choice([state.value for state in CallState]))
-@click.option("--status", help="Twenty2's word, for example completed.")
-@click.option("--q", help="A call id, or the end of a phone number.")
-@click.option("--workspace")
-@click.option("--since", type=Moment(), help="UTC.")
-@click.option("--until", type=Moment(), help="UTC.")
+@call_filters
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, look.MAX_LIMIT))
 @click.option("--cursor", help="The next_cursor of the page before.")
 @_as_json
-def list_calls(
-    state: str | None,
-    status: str | None,
-    q: str | None,
-    workspace: str | None,
-    since: datetime | None,
-    until: datetime | None,
-    limit: int,
-    cursor: str | None,
-    as_json: bool,
-) -> None:
-    """Newest first."""
-    query = CallQuery(
-        state=CallState(state) if state else None,
-        status=status,
-        q=q,
-        workspace_id=workspace,
-        since=since,
-        until=until,
-        limit=limit,
-    )
+def list_calls(limit: int, cursor: str | None, as_json: bool, **filters: Any) -> None:
+    """Newest first.
+
+    \b
+    aftercall calls list --q "+91 98765 43210"
+    aftercall calls list --state dead --state queued --since 2026-11-01
+    aftercall calls list --parameter interested:yes --agent agent_7
+    """
+    query = read_filters(limit=limit, **filters)
     with open_session() as service:
         page = look.list_calls(service, query, cursor=cursor)
     if as_json:
@@ -89,7 +130,9 @@ def list_calls(
         else "No calls match.",
     )
     if page.next_cursor:
-        say_aside(f"More: --cursor {page.next_cursor}")
+        say_aside(f"Older: --cursor {page.next_cursor}")
+    if page.previous_cursor:
+        say_aside(f"Newer: --cursor {page.previous_cursor}")
 
 
 @calls.command("show")
@@ -114,6 +157,42 @@ def refetch_call(call_id: str, workspace: str | None) -> None:
     with open_session() as service:
         replay.refetch_call(service, call_id, workspace_id=workspace, by=CLI)
     say(f"{call_id} is queued to be fetched again.")
+
+
+@calls.command("replay")
+@click.argument("call_id")
+@click.option("--destination", help="Its name or id; by default all that have it or want it.")
+@_workspace
+@_as_json
+def replay_to(call_id: str, destination: str | None, workspace: str | None, as_json: bool) -> None:
+    """Send it to one destination or to all, also where it has no delivery yet."""
+    with open_session() as service:
+        story = replay_call(
+            service,
+            call_id,
+            workspace_id=workspace,
+            destination_id=find_destination_id(service, destination) if destination else None,
+            by=CLI,
+        )
+    if as_json:
+        show_json(story)
+        return
+    for delivery in story.deliveries:
+        say(f"{delivery.destination}: {delivery.state}  ({delivery.id})")
+
+
+@calls.command("export")
+@call_filters
+@click.option("--clear-phones", is_flag=True, help="Phone numbers as they are, not masked.")
+def export(clear_phones: bool, **filters: Any) -> None:
+    """All that match, as CSV on standard output.
+
+    \b
+    aftercall calls export --since 2026-11-01 --status completed > november.csv
+    """
+    with open_session() as service:
+        for piece in export_calls(service, read_filters(**filters), clear_phones=clear_phones):
+            click.echo(piece, nl=False)
 
 
 @click.command()
@@ -188,6 +267,7 @@ def print_story(story: CallStory) -> None:
         _moment(event.received_at, f"received {event.type}{again}")
     for attempt in story.attempts:
         _attempt("fetch", attempt)
+    _next("the next fetch", story.next_attempt)
     for delivery in story.deliveries:
         why = f": {delivery.last_error}" if delivery.last_error else ""
         _moment(
@@ -196,6 +276,13 @@ def print_story(story: CallStory) -> None:
         )
         for attempt in delivery.attempts:
             _attempt(f"  to {delivery.destination}", attempt)
+        _next("  the next attempt", delivery.next_attempt)
+
+
+def _next(what: str, coming: NextAttemptView | None) -> None:
+    if coming is not None:
+        at = f" at {coming.at:%Y-%m-%d %H:%M:%S}" if coming.at else ""
+        say(f"                {what}{at}: {coming.why}")
 
 
 def _attempt(what: str, attempt: AttemptView) -> None:

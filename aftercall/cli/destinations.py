@@ -2,6 +2,7 @@
 
 import json
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from aftercall.domain.work import EVENT_TYPES
 from aftercall.flows import configure_destinations as flow
 from aftercall.flows.audit import CLI
 from aftercall.flows.errors import Invalid
-from aftercall.flows.views import Page
+from aftercall.flows.preview_destination import PreviewSpec, preview_destination
+from aftercall.flows.views import Page, PreviewView
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="As the API answers.")
 _which = click.argument("destination", metavar="NAME|ID")
@@ -169,15 +171,84 @@ def disable_destination(destination: str) -> None:
 
 @destinations.command("rotate-secret")
 @_which
+@click.option(
+    "--overlap-hours",
+    default=24,
+    show_default=True,
+    type=click.IntRange(0, 720),
+    help="For so long the secret before signs as well.",
+)
 @_as_json
-def rotate_secret(destination: str, as_json: bool) -> None:
+def rotate_secret(destination: str, overlap_hours: int, as_json: bool) -> None:
     """A new secret, from the next attempt on."""
     with open_session() as service:
-        one = flow.rotate_secret(service, flow.find_destination_id(service, destination), by=CLI)
+        one = flow.rotate_secret(
+            service,
+            flow.find_destination_id(service, destination),
+            overlap=timedelta(hours=overlap_hours),
+            by=CLI,
+        )
     if as_json:
         show_json(one)
         return
     say(f"The secret, shown only now: {one.secret}")
+    if one.old_secret_until is not None:
+        say(f"The one before signs as well until {one.old_secret_until:%Y-%m-%d %H:%M} UTC.")
+
+
+@destinations.command("preview")
+@click.option("--filter", "filter_")
+@click.option("--mapping")
+@click.option("--event", "events", multiple=True, type=click.Choice(EVENT_TYPES))
+@click.option("--call", "call_id", help="Try it on this call; by default on the newest.")
+@click.option("--workspace")
+@click.option("--count", default=3, show_default=True, type=click.IntRange(1, 20))
+@_as_json
+def preview_(
+    filter_: str | None,
+    mapping: str | None,
+    events: tuple[str, ...],
+    call_id: str | None,
+    workspace: str | None,
+    count: int,
+    as_json: bool,
+) -> None:
+    """Show what a filter and a mapping make of past calls. Exit code 1 when one is wrong.
+
+    \b
+    aftercall destinations preview --mapping "{phone: call.callee_phone}"
+    """
+    fields: dict[str, Any] = {
+        "filter": filter_,
+        "mapping": mapping,
+        "call_id": call_id,
+        "workspace_id": workspace,
+        "count": count,
+    }
+    if events:
+        fields["events"] = list(events)
+    with open_session() as service:
+        view = preview_destination(service, PreviewSpec.model_validate(fields))
+    if as_json:
+        show_json(view)
+    else:
+        _print_preview(view, {"filter": filter_ or "", "mapping": mapping or ""})
+    if view.faults:
+        raise SystemExit(1)
+
+
+def _print_preview(view: PreviewView, expressions: dict[str, str]) -> None:
+    for fault in view.faults:
+        say(f"{fault.field}: {fault.message}")
+        if fault.line is not None and fault.column is not None:
+            say(f"  {expressions[fault.field].split(chr(10))[fault.line - 1]}")
+            say(f"  {' ' * (fault.column - 1)}^")
+    for call in view.calls:
+        say(f"{call.call_id}: {call.reason or 'sent'}")
+        if call.is_wanted and call.body is not None:
+            say(json.dumps(call.body, ensure_ascii=False, indent=2))
+    if not view.faults and not view.calls:
+        say("No call is saved yet: there is nothing to try it on.")
 
 
 @destinations.command("remove")

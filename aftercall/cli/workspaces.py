@@ -6,6 +6,7 @@ from pydantic import ValidationError
 from aftercall.cli.session import open_session, say, show_json, show_table
 from aftercall.flows import look
 from aftercall.flows.audit import CLI
+from aftercall.flows.check_workspace import check_workspace, release
 from aftercall.flows.configure_workspaces import WorkspaceSpec, set_workspace
 from aftercall.flows.errors import invalid_from
 from aftercall.flows.views import Page
@@ -73,3 +74,31 @@ def set_(
         show_json(view)
         return
     say(f"{view.workspace_id} is set: {view.block_reason or 'works'}")
+
+
+@workspaces.command("check")
+@click.argument("workspace_id")
+@_as_json
+def check(workspace_id: str, as_json: bool) -> None:
+    """Ask Twenty2 once whether the credentials work. Exit code 1 unless they do."""
+    with open_session() as service:
+        view = check_workspace(service, workspace_id)
+    if as_json:
+        show_json(view)
+    else:
+        say(view.message + (f" {view.cure}" if view.cure else ""))
+    if not view.works:
+        raise SystemExit(1)
+
+
+@workspaces.command("release")
+@click.argument("workspace_id")
+@_as_json
+def release_(workspace_id: str, as_json: bool) -> None:
+    """End a block by hand. Refused credentials block it again at the next call."""
+    with open_session() as service:
+        view = release(service, workspace_id, by=CLI)
+    if as_json:
+        show_json(view)
+    else:
+        say(f"{view.workspace_id}: {view.block_reason or 'works'}")

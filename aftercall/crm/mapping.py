@@ -6,11 +6,17 @@ call's data is a MappingError, which a person can mend.
 
 import json
 import re
+from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
 import jmespath
-from jmespath.exceptions import JMESPathError
+from jmespath.exceptions import (
+    IncompleteExpressionError,
+    JMESPathError,
+    LexerError,
+    ParseError,
+)
 
 from aftercall.crm.functions import fault_in
 from aftercall.domain.work import ClaimedDelivery, Parameters
@@ -35,6 +41,44 @@ def check_expression(expression: str) -> None:
     fault = fault_in(parsed)
     if fault is not None:
         raise MappingError(fault)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with an expression, and at which character; None: it cannot be told."""
+
+    message: str
+    offset: int | None
+
+
+def fault_of(expression: str) -> Fault | None:
+    """None when it is good."""
+    try:
+        check_expression(expression)
+    except MappingError as error:
+        return Fault(*_place_of(expression, str(error)))
+    return None
+
+
+def _place_of(expression: str, message: str) -> tuple[str, int | None]:
+    if len(expression) > MAX_EXPRESSION_LENGTH or not is_storable(expression):
+        return message, None
+    try:
+        jmespath.compile(expression)
+    except LexerError as error:
+        return f"This is not JMESPath: {error.message}", min(error.lex_position, len(expression))
+    except IncompleteExpressionError:
+        return "It ends too early: something is missing here", len(expression)
+    except ParseError as error:
+        if not error.token_value:
+            return "It ends too early: something is missing here", len(expression)
+        return f"This is not expected here: {error.token_value}", error.lex_position
+    except (JMESPathError, RecursionError, ValueError):
+        return message, None
+    # Its functions are wrong; their names are in the message.
+    name = re.search(r"(\w+)\(\)", message)
+    at = expression.find(f"{name[1]}(") if name else -1
+    return message, None if at < 0 else at
 
 
 def is_storable(text: str) -> bool:

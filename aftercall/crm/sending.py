@@ -47,12 +47,14 @@ class PreparedPost:
 def prepare(delivery: ClaimedDelivery, *, sealer: Sealer, now: datetime) -> PreparedPost:
     """Maps, opens the secrets, signs. MappingError or SealError when that fails."""
     body = make_body(delivery)
-    secret = sealer.open(delivery.secret_sealed)
+    secrets = [sealer.open(delivery.secret_sealed)]
+    if delivery.old_secret_sealed and delivery.old_secret_until and now < delivery.old_secret_until:
+        secrets.append(sealer.open(delivery.old_secret_sealed))
     custom = json.loads(sealer.open(delivery.headers_sealed)) if delivery.headers_sealed else {}
     headers = {
         **custom,
         "Content-Type": "application/json",
-        **signature_headers(body, delivery_id=str(delivery.id), secrets_=(secret,), now=now),
+        **signature_headers(body, delivery_id=str(delivery.id), secrets_=tuple(secrets), now=now),
     }
     return PreparedPost(
         delivery.url,

@@ -143,7 +143,8 @@ _CLAIM = text(
       AND p.call_row_id = d.call_row_id AND p.revision = d.revision
     RETURNING d.id, d.call_row_id, c.workspace_id, c.call_id, d.destination_id,
       t.name AS destination_name, d.attempts, d.due_at, d.type, d.created_at, t.url, t.mapping,
-      t.headers_sealed, t.secret_sealed, t.timeout_seconds, t.failing_since,
+      t.headers_sealed, t.secret_sealed, t.old_secret_sealed, t.old_secret_until,
+      t.timeout_seconds, t.failing_since,
       t.failures_in_a_row, p.call,
       p.input_parameters, p.output_parameters, p.recording, p.transcript
     """
@@ -339,37 +340,12 @@ _REPLAY = text(
       due_at = :now, attempts = 0, lapses = 0
     FROM destinations t
     WHERE t.id = d.destination_id AND t.removed_at IS NULL
-      AND d.state IN ('dead', 'delivered', 'skipped', 'held', 'queued')
-      AND (CAST(:id AS uuid) IS NULL OR d.id = :id)
-      AND (CAST(:state AS text) IS NULL OR d.state = :state)
-      AND (CAST(:destination_id AS uuid) IS NULL OR d.destination_id = :destination_id)
-      AND (CAST(:since AS timestamptz) IS NULL OR d.created_at >= :since)
-      AND (CAST(:until AS timestamptz) IS NULL OR d.created_at < :until)
-    RETURNING d.id, d.state
+      AND d.state IN ('dead', 'delivered', 'skipped', 'held', 'queued') AND d.id = :id
+    RETURNING d.id
     """
 )
 
 
-def replay_deliveries(
-    executor: Executor,
-    *,
-    now: datetime,
-    id: uuid.UUID | None = None,  # noqa: A002 - the column's name
-    state: DeliveryState | None = None,
-    destination_id: uuid.UUID | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-) -> list[uuid.UUID]:
-    """By hand: send these again, under the same ids, from the first attempt. Answers their ids."""
-    rows = executor.execute(
-        _REPLAY,
-        {
-            "now": now,
-            "id": id,
-            "state": None if state is None else state.value,
-            "destination_id": destination_id,
-            "since": since,
-            "until": until,
-        },
-    )
-    return list(rows.scalars())
+def replay_delivery(executor: Executor, delivery_id: uuid.UUID, *, now: datetime) -> bool:
+    """By hand: send it again, under its id, from the first attempt. Whether that may be."""
+    return executor.execute(_REPLAY, {"now": now, "id": delivery_id}).first() is not None

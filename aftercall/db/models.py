@@ -28,6 +28,7 @@ from sqlalchemy import (
     UniqueConstraint,
     Uuid,
     func,
+    literal_column,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -62,6 +63,10 @@ class Via(StrEnum):
     CONSOLE = "console"
     API = "api"
     CLI = "cli"
+
+
+#: A phone number's digits, from the last to the first: numbers are found by their end.
+PHONE_END = "reverse(translate({}, '+-(). /', ''))"
 
 
 class AttemptOutcome(StrEnum):
@@ -207,7 +212,38 @@ class Call(Base):
             postgresql_where=text("state = 'queued' AND lapses >= 2"),
         ),
         Index("ix_calls_dead", "id", postgresql_where=text("state = 'dead'")),
-        Index("ix_calls_call_id", "call_id"),
+        Index("ix_calls_received", "received_at", "id"),
+        Index(
+            "ix_calls_call_id_prefix",
+            "call_id",
+            postgresql_ops={"call_id": "varchar_pattern_ops"},
+        ),
+        # Partial, so that a call is entered once, when it is saved.
+        Index(
+            "ix_calls_callee_phone",
+            literal_column(PHONE_END.format("callee_phone")).label("digits"),
+            postgresql_ops={"digits": "text_pattern_ops"},
+            postgresql_where=text("callee_phone IS NOT NULL"),
+        ),
+        Index(
+            "ix_calls_caller_phone",
+            literal_column(PHONE_END.format("caller_phone")).label("digits"),
+            postgresql_ops={"digits": "text_pattern_ops"},
+            postgresql_where=text("caller_phone IS NOT NULL"),
+        ),
+        Index("ix_calls_agent", "agent_id", postgresql_where=text("agent_id IS NOT NULL")),
+        Index(
+            "ix_calls_answered",
+            "answered_call_id",
+            postgresql_where=text("answered_call_id IS NOT NULL"),
+        ),
+        Index(
+            "ix_calls_rare_status",
+            "status",
+            postgresql_where=text(
+                "status IS NOT NULL AND status NOT IN ('completed', 'not_connected')"
+            ),
+        ),
         CheckConstraint("(state = 'fetching') = (lease_token IS NOT NULL)", name="lease"),
     )
 
@@ -230,6 +266,15 @@ class CallPayload(Base):
     transcript: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     #: The whole answer; fields that nobody documented are only here.
     raw: Mapped[dict[str, Any]] = mapped_column(JSONB)
+
+    __table_args__ = (
+        Index(
+            "ix_call_payloads_output",
+            "output_parameters",
+            postgresql_using="gin",
+            postgresql_ops={"output_parameters": "jsonb_path_ops"},
+        ),
+    )
 
 
 class Destination(Base):
@@ -254,6 +299,9 @@ class Destination(Base):
     headers_sealed: Mapped[str | None]
     #: Encrypted `whsec_…`.
     secret_sealed: Mapped[str]
+    #: The one before, encrypted: it signs as well, until then.
+    old_secret_sealed: Mapped[str | None]
+    old_secret_until: Mapped[datetime | None]
     timeout_seconds: Mapped[int] = mapped_column(SmallInteger, server_default=text("15"))
     max_in_flight: Mapped[int] = mapped_column(SmallInteger, server_default=text("32"))
     #: Null: no limit.
@@ -319,11 +367,13 @@ class Delivery(Base):
             "destination_id",
             postgresql_where=text("state = 'sending'"),
         ),
+        # Entered once, when it is settled: the pages of a destination and of a state.
         Index(
-            "ix_deliveries_stopped",
+            "ix_deliveries_settled",
             "destination_id",
             "state",
-            postgresql_where=text("state IN ('dead', 'held')"),
+            "id",
+            postgresql_where=text("state IN ('dead', 'held', 'delivered', 'skipped')"),
         ),
         CheckConstraint("(state = 'sending') = (lease_token IS NOT NULL)", name="lease"),
     )
@@ -388,3 +438,56 @@ class AuditEntry(Base):
     detail: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
 
     __table_args__ = (Index("ix_audit_entries_subject", "subject", "id"),)
+
+
+class ActivityCount(Base):
+    """How often something happened in a half hour: half, because India's days begin at 18:30."""
+
+    __tablename__ = "activity_counts"
+
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    #: `received`, `fetch`, `delivery`.
+    kind: Mapped[str] = mapped_column(String(16), primary_key=True)
+    #: The workspace, or the destination of a delivery.
+    scope: Mapped[str] = mapped_column(String(128), primary_key=True)
+    #: An attempt's; empty for what was received.
+    outcome: Mapped[str] = mapped_column(String(16), primary_key=True)
+    #: Of deliveries, as `aftercall.domain.durations` has it; else 0.
+    duration_bucket: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    count: Mapped[int] = mapped_column(BigInteger)
+
+
+class ActivityMark(Base):
+    """How far a table has been counted, and how far it will be next."""
+
+    __tablename__ = "activity_marks"
+
+    name: Mapped[str] = mapped_column(String(16), primary_key=True)
+    done_id: Mapped[int] = mapped_column(BigInteger)
+    seen_id: Mapped[int] = mapped_column(BigInteger)
+    #: When transactions before this one have ended, no id up to `seen_id` is missing any more.
+    seen_xid: Mapped[int] = mapped_column(BigInteger)
+    seen_at: Mapped[datetime]
+
+
+class Replay(Base):
+    """Many deliveries that are sent again, a step at a time."""
+
+    __tablename__ = "replays"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    #: `running`, `done`, `canceled`.
+    state: Mapped[str] = mapped_column(String(16))
+    conditions: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    total: Mapped[int]
+    done: Mapped[int] = mapped_column(server_default=text("0"))
+    #: Deliveries up to here have had their turn; those behind `last_id` were made later.
+    after_id: Mapped[uuid.UUID]
+    last_id: Mapped[uuid.UUID]
+    created_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        CheckConstraint("state IN ('running', 'done', 'canceled')", name="state"),
+        Index("ix_replays_running", "id", postgresql_where=text("state = 'running'")),
+    )

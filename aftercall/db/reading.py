@@ -1,111 +1,29 @@
 """What operators look at: pages of calls and deliveries, one call's story, counts."""
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, or_, select, text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from aftercall.db.models import Attempt, Call, CallPayload, Delivery, Destination
-from aftercall.domain.states import CallState, DeliveryState
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallQuery:
-    """Which calls; None: all. `before`: row ids below this one, for the next page."""
-
-    state: CallState | None = None
-    status: str | None = None
-    #: A call id, or the end of a phone number.
-    q: str | None = None
-    workspace_id: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    before: int | None = None
-    limit: int = 50
-
-
-_CALLS = select(Call, CallPayload).outerjoin(
-    CallPayload,
-    and_(CallPayload.call_row_id == Call.id, CallPayload.revision == Call.revision),
-)
-
-
-def find_calls(session: Session, query: CallQuery) -> list[tuple[Call, CallPayload | None]]:
-    """Newest first."""
-    rows = _CALLS.order_by(Call.id.desc()).limit(query.limit)
-    if query.state is not None:
-        rows = rows.where(Call.state == query.state)
-    if query.status is not None:
-        rows = rows.where(Call.status == query.status)
-    if query.workspace_id is not None:
-        rows = rows.where(Call.workspace_id == query.workspace_id)
-    if query.q is not None:
-        rows = rows.where(
-            or_(
-                Call.call_id == query.q,
-                Call.answered_call_id == query.q,
-                Call.callee_phone.endswith(query.q, autoescape=True),
-                Call.caller_phone.endswith(query.q, autoescape=True),
-            )
-        )
-    if query.since is not None:
-        rows = rows.where(Call.received_at >= query.since)
-    if query.until is not None:
-        rows = rows.where(Call.received_at < query.until)
-    if query.before is not None:
-        rows = rows.where(Call.id < query.before)
-    return [(row[0], row[1]) for row in session.execute(rows)]
+from aftercall.db.call_search import WITH_PAYLOAD
+from aftercall.db.models import Attempt, Call, CallPayload
 
 
 def find_call(
     session: Session, call_id: str, workspace_id: str | None
 ) -> list[tuple[Call, CallPayload | None]]:
     """Of each workspace that has a call of this id."""
-    rows = _CALLS.where(Call.call_id == call_id).order_by(Call.id)
+    rows = WITH_PAYLOAD.where(Call.call_id == call_id).order_by(Call.id)
     if workspace_id is not None:
         rows = rows.where(Call.workspace_id == workspace_id)
     return [(row[0], row[1]) for row in session.execute(rows)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryQuery:
-    """Which deliveries; None: all. `before`: ids below this one, for the next page."""
-
-    id: uuid.UUID | None = None
-    state: DeliveryState | None = None
-    destination_id: uuid.UUID | None = None
-    call_id: str | None = None
-    call_row_id: int | None = None
-    before: uuid.UUID | None = None
-    limit: int = 50
-
-
-def find_deliveries(session: Session, query: DeliveryQuery) -> list[tuple[Delivery, Call, str]]:
-    """With the call and the destination's name; newest first."""
-    rows = (
-        select(Delivery, Call, Destination.name)
-        .join(Call, Call.id == Delivery.call_row_id)
-        .join(Destination, Destination.id == Delivery.destination_id)
-        .order_by(Delivery.id.desc())
-        .limit(query.limit)
-    )
-    if query.id is not None:
-        rows = rows.where(Delivery.id == query.id)
-    if query.state is not None:
-        rows = rows.where(Delivery.state == query.state)
-    if query.destination_id is not None:
-        rows = rows.where(Delivery.destination_id == query.destination_id)
-    if query.call_id is not None:
-        rows = rows.where(Call.call_id == query.call_id)
-    if query.call_row_id is not None:
-        rows = rows.where(Call.id == query.call_row_id)
-    if query.before is not None:
-        rows = rows.where(Delivery.id < query.before)
-    return [(delivery, call, name) for delivery, call, name in session.execute(rows)]
+def payload_of(session: Session, call_row_id: int, revision: int) -> CallPayload | None:
+    return session.get(CallPayload, (call_row_id, revision))
 
 
 def attempts_of_calls(session: Session, call_row_ids: Sequence[int]) -> list[Attempt]:
@@ -117,17 +35,46 @@ def attempts_of_calls(session: Session, call_row_ids: Sequence[int]) -> list[Att
     )
 
 
+# Each state through an index of its own, which holds no row of the other states.
+_INDEXED = {
+    "call": ("queued", "fetching", "dead"),
+    "delivery": ("queued", "sending", "dead", "held"),
+}
 _COUNTS = text(
+    " UNION ALL ".join(
+        f"""
+        SELECT '{kind}' AS kind, '{state}' AS state, count(*) AS count,
+          {"count(*) FILTER (WHERE due_at <= :now)" if state == "queued" else "0"} AS due,
+          {
+            "min(due_at) FILTER (WHERE due_at <= :now)"
+            if state == "queued"
+            else "CAST(NULL AS timestamptz)"
+        } AS oldest
+        FROM {table} WHERE state = '{state}'
+        """
+        for kind, table in (("call", "calls"), ("delivery", "deliveries"))
+        for state in _INDEXED[kind]
+    )
+)
+#: From so many rows on, those in the states where rows stay are estimated, not counted.
+COUNTED = 200_000
+_SIZE = text("SELECT CAST(reltuples AS bigint) FROM pg_class WHERE oid = to_regclass(:table)")
+_EXACT = {
+    "call": text("SELECT state, count(*) FROM calls WHERE state = 'fetched' GROUP BY state"),
+    "delivery": text(
+        "SELECT state, count(*) FROM deliveries WHERE state IN ('delivered', 'skipped') "
+        "GROUP BY state"
+    ),
+}
+# As the last ANALYZE found them, which the hot tables have every few thousand rows.
+_ESTIMATE = text(
     """
-    SELECT 'call' AS kind, state, count(*) AS count,
-      count(*) FILTER (WHERE state = 'queued' AND due_at <= :now) AS due,
-      min(due_at) FILTER (WHERE state = 'queued' AND due_at <= :now) AS oldest
-    FROM calls GROUP BY state
-    UNION ALL
-    SELECT 'delivery', state, count(*),
-      count(*) FILTER (WHERE state = 'queued' AND due_at <= :now),
-      min(due_at) FILTER (WHERE state = 'queued' AND due_at <= :now)
-    FROM deliveries GROUP BY state
+    SELECT f.state, CAST(f.share * c.reltuples AS bigint)
+    FROM pg_stats s JOIN pg_class c ON c.oid = to_regclass(:table),
+      LATERAL unnest(CAST(CAST(s.most_common_vals AS text) AS text[]), s.most_common_freqs)
+        AS f (state, share)
+    WHERE s.schemaname = current_schema() AND s.tablename = :table AND s.attname = 'state'
+      AND f.state IN ('fetched', 'delivered', 'skipped')
     """
 )
 
@@ -144,5 +91,12 @@ class StateCount:
 
 
 def count_states(session: Session, *, now: datetime) -> list[StateCount]:
+    """Exact; of a large table, where rows come to stay (fetched, delivered) about right."""
     rows: Any = session.execute(_COUNTS, {"now": now})
-    return [StateCount(row.kind, row.state, row.count, row.due, row.oldest) for row in rows]
+    counts = [StateCount(row.kind, row.state, row.count, row.due, row.oldest) for row in rows]
+    for kind, table in (("call", "calls"), ("delivery", "deliveries")):
+        size = session.execute(_SIZE, {"table": table}).scalar_one_or_none() or 0
+        statement = _EXACT[kind] if size < COUNTED else _ESTIMATE
+        settled = session.execute(statement, {"table": table} if size >= COUNTED else {})
+        counts.extend(StateCount(kind, state, count, 0, None) for state, count in settled)
+    return counts

@@ -132,3 +132,6 @@ class ClaimedDelivery:
     output_parameters: Parameters
     recording: Parameters | None
     transcript: Parameters | None
+    #: The secret before, which signs as well until then.
+    old_secret_sealed: str | None = None
+    old_secret_until: datetime | None = None

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from aftercall.db.audit import find_entries
 from aftercall.db.models import AuditEntry, Via
-from aftercall.flows.cursors import check_limit, decode_number, encode_cursor
+from aftercall.flows.cursors import check_limit, entry_cursor, entry_place
 from aftercall.flows.service import Service
 from aftercall.flows.views import AuditView, Page
 
@@ -68,14 +68,14 @@ def list_entries(
     service: Service, *, subject: str | None = None, cursor: str | None = None, limit: int = 50
 ) -> Page[AuditView]:
     """Newest first."""
-    before = None if cursor is None else decode_number(cursor)
+    before = entry_place(cursor)
     check_limit(limit)
     with service.database.transaction() as session:
         rows = find_entries(session, subject=subject, before=before, limit=limit + 1)
         page = rows[:limit]
         return Page(
             items=[AuditView.model_validate(row) for row in page],
-            next_cursor=encode_cursor(page[-1].id) if len(rows) > limit else None,
+            next_cursor=entry_cursor(page[-1].id) if len(rows) > limit else None,
         )
 
 

@@ -37,6 +37,9 @@ from aftercall.sealing import SealError
 
 log = structlog.get_logger(__name__)
 
+#: How long a receiver has to take the new secret over.
+OVERLAP = timedelta(hours=24)
+
 _FIELDS = (
     "name",
     "kind",
@@ -144,13 +147,25 @@ def disable_destination(
 
 
 def rotate_secret(
-    service: Service, destination_id: uuid.UUID, *, by: Actor | None = None
+    service: Service,
+    destination_id: uuid.UUID,
+    *,
+    overlap: timedelta = OVERLAP,
+    by: Actor | None = None,
 ) -> NewDestinationView:
-    """A new secret; the next attempt is signed with it."""
-    secret = new_secret()
-    view = change_destination(
-        service, destination_id, {"secret": secret}, by=by, action="destination.secret_rotated"
-    )
+    """A new secret: attempts are signed with it, and for a while with the one before as well."""
+    secret, now = new_secret(), service.clock()
+    with service.database.transaction() as session:
+        row = _get(session, destination_id, for_change=True)
+        # One that no key opens any more would stop every delivery.
+        before = row.secret_sealed if overlap and _open_secret(service, row) else None
+        row.old_secret_sealed = before
+        row.old_secret_until = now + overlap if before else None
+        row.secret_sealed = service.sealer.seal(secret)
+        session.flush()
+        session.refresh(row)
+        record(session, by, "destination.secret_rotated", destination_id)
+        view = _view(service, row)
     return NewDestinationView(**view.model_dump(), secret=secret)
 
 
@@ -164,6 +179,8 @@ def remove_destination(
         row.removed_at = service.clock()
         row.enabled = False
         row.headers_sealed = None
+        row.old_secret_sealed = None
+        row.old_secret_until = None
         row.secret_sealed = service.sealer.seal(new_secret())
         session.flush()
         deliveries_db.bury_deliveries(session, destination_id)
@@ -292,6 +309,8 @@ def _sample_delivery(row: Destination, *, now: datetime) -> ClaimedDelivery:
         timeout_seconds=row.timeout_seconds,
         failing_since=None,
         failures_in_a_row=0,
+        old_secret_sealed=row.old_secret_sealed,
+        old_secret_until=row.old_secret_until,
         call=_SAMPLE_CALL,
         input_parameters={"agentName": "Rohit"},
         output_parameters={
@@ -368,6 +387,7 @@ def _write(
         row.headers_sealed = _seal_headers(service, spec.headers)
     if spec.secret and spec.secret != _open_secret(service, row):
         row.secret_sealed = service.sealer.seal(spec.secret)
+        row.old_secret_sealed = row.old_secret_until = None
     row.enabled = spec.enabled
     if spec.enabled and not was_enabled:
         row.disabled_reason = None
@@ -393,6 +413,9 @@ def _view(service: Service, row: Destination) -> DestinationView:
         failing_since=row.failing_since,
         failures_in_a_row=row.failures_in_a_row,
         paused_until=row.paused_until,
+        old_secret_until=row.old_secret_until
+        if row.old_secret_until is not None and row.old_secret_until > service.clock()
+        else None,
         created_at=row.created_at,
         updated_at=row.updated_at,
     )

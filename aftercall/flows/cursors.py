@@ -1,12 +1,22 @@
-"""Where the next page of a list begins: the last id of this one, as a word nobody should read."""
+"""Where a page begins, as one opaque word: which way, and beyond which row."""
 
 import base64
 import binascii
 import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
+from aftercall.db.call_search import CallPlace
+from aftercall.db.delivery_search import DeliveryPlace
 from aftercall.flows.errors import Invalid
 
+T = TypeVar("T")
+
 MAX_LIMIT = 500
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def check_limit(limit: int) -> int:
@@ -16,33 +26,89 @@ def check_limit(limit: int) -> int:
     return limit
 
 
-def encode_cursor(last: object) -> str:
-    return base64.urlsafe_b64encode(str(last).encode()).decode().rstrip("=")
+def entry_cursor(id_: int) -> str:
+    return _encode(_way(newer=False), str(id_))
 
 
-def decode_number(cursor: str) -> int:
-    """The row id that was encoded; Invalid when it is none."""
-    text = _decode(cursor)
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
+def entry_place(cursor: str | None) -> int | None:
+    """The id below which the page begins; Invalid when no list has answered it."""
+    if cursor is None:
+        return None
+    _, *rest = _decode(cursor)
+    if len(rest) != 1 or not _is_number(rest[0]):
         raise _bad_cursor()
-    return int(text)
+    return int(rest[0])
 
 
-def decode_uuid(cursor: str) -> uuid.UUID:
+def call_cursor(received_at: datetime, id_: int, *, newer: bool) -> str:
+    return _encode(_way(newer), str((received_at - _EPOCH) // _MICROSECOND), str(id_))
+
+
+def call_place(cursor: str | None) -> CallPlace | None:
+    """Invalid when no list has answered it."""
+    if cursor is None:
+        return None
+    way, *rest = _decode(cursor)
+    if len(rest) != 2 or not all(_is_number(part) for part in rest):
+        raise _bad_cursor()
     try:
-        return uuid.UUID(_decode(cursor))
+        at = _EPOCH + int(rest[0]) * _MICROSECOND
+    except OverflowError:
+        raise _bad_cursor() from None
+    return CallPlace(at, int(rest[1]), newer=way == "newer")
+
+
+def delivery_cursor(id_: uuid.UUID, *, newer: bool) -> str:
+    return _encode(_way(newer), str(id_))
+
+
+def delivery_place(cursor: str | None) -> DeliveryPlace | None:
+    """Invalid when no list has answered it."""
+    if cursor is None:
+        return None
+    way, *rest = _decode(cursor)
+    try:
+        return DeliveryPlace(uuid.UUID(".".join(rest)), newer=way == "newer")
     except ValueError:
         raise _bad_cursor() from None
 
 
-def _decode(cursor: str) -> str:
+def split_page(
+    rows: Sequence[T], *, limit: int, came: bool, newer: bool
+) -> tuple[Sequence[T], bool, bool]:
+    """The page of up to `limit + 1` rows, and whether there are older and newer ones beyond.
+
+    `came`: from another page; `newer`: from an older one.
+    """
+    more = len(rows) > limit
+    if newer:
+        return (rows[1:] if more else rows), True, more
+    return rows[:limit], more, came
+
+
+def _way(newer: bool) -> str:
+    return "newer" if newer else "older"
+
+
+def _encode(*parts: str) -> str:
+    return base64.urlsafe_b64encode(".".join(parts).encode()).decode().rstrip("=")
+
+
+def _decode(cursor: str) -> list[str]:
     try:
         # Strictly: by default what is no base64 is passed over.
         padded = cursor + "=" * (-len(cursor) % 4)
-        return base64.b64decode(padded, altchars=b"-_", validate=True).decode()
+        parts = base64.b64decode(padded, altchars=b"-_", validate=True).decode().split(".")
     except (binascii.Error, ValueError):
         raise _bad_cursor() from None
+    if parts[0] not in ("older", "newer"):
+        raise _bad_cursor()
+    return parts
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 19
 
 
 def _bad_cursor() -> Invalid:
-    return Invalid([("cursor", "It is not a next_cursor that this list has answered")])
+    return Invalid([("cursor", "It is not a cursor that this list has answered")])

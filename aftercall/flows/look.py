@@ -2,27 +2,40 @@
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from aftercall.db import reading
+from aftercall.db.call_search import CallQuery, find_calls
+from aftercall.db.delivery_search import DeliveryQuery, find_deliveries
 from aftercall.db.events import events_of_call, newest_event_at
-from aftercall.db.models import Attempt, Call, CallPayload, Delivery, Workspace
+from aftercall.db.models import Attempt, Call, CallPayload, Delivery, Destination, Workspace
+from aftercall.db.overview import delivery_groups
 from aftercall.db.workspaces import get_workspace, list_workspaces
+from aftercall.domain.cures import cure_for
 from aftercall.domain.states import CallState, DeliveryState
+from aftercall.domain.waiting import (
+    NextAttempt,
+    WaitingCall,
+    WaitingDelivery,
+    next_delivery,
+    next_fetch,
+)
 from aftercall.flows.cursors import (
     MAX_LIMIT as MAX_LIMIT,
 )
 from aftercall.flows.cursors import (
+    call_cursor,
+    call_place,
     check_limit,
-    decode_number,
-    decode_uuid,
-    encode_cursor,
+    delivery_cursor,
+    delivery_place,
+    split_page,
 )
-from aftercall.flows.errors import Conflict, NotFound
+from aftercall.flows.errors import Conflict, Invalid, NotFound
 from aftercall.flows.service import Service
 from aftercall.flows.views import (
     AttemptView,
@@ -31,25 +44,45 @@ from aftercall.flows.views import (
     Cost,
     DeliveryView,
     EventView,
-    Page,
+    FailuresView,
+    FailureView,
+    NextAttemptView,
+    PageBothWays,
     StatsView,
     WorkspaceView,
 )
 
 
 def list_calls(
-    service: Service, query: reading.CallQuery, *, cursor: str | None = None
-) -> Page[CallView]:
+    service: Service, query: CallQuery, *, cursor: str | None = None
+) -> PageBothWays[CallView]:
     """Newest first."""
-    before = None if cursor is None else decode_number(cursor)
-    query = replace(query, before=before, limit=check_limit(query.limit) + 1)
+    place, limit = call_place(cursor), check_limit(query.limit)
     with service.database.transaction() as session:
-        rows = reading.find_calls(session, query)
-        page, more = rows[: query.limit - 1], len(rows) == query.limit
-        return Page(
-            items=[_call_view(call, payload) for call, payload in page],
-            next_cursor=encode_cursor(page[-1][0].id) if more else None,
-        )
+        rows = find_calls(session, replace(query, place=place, limit=limit + 1))
+    page, has_older, has_newer = split_page(
+        rows, limit=limit, came=place is not None, newer=place is not None and place.newer
+    )
+    first, last = (page[0][0], page[-1][0]) if page else (None, None)
+    return PageBothWays(
+        items=[_call_view(call, payload) for call, payload in page],
+        next_cursor=call_cursor(last.received_at, last.id, newer=False)
+        if has_older and last
+        else None,
+        previous_cursor=call_cursor(first.received_at, first.id, newer=True)
+        if has_newer and first
+        else None,
+    )
+
+
+def read_parameter(given: str | None) -> tuple[str, str] | None:
+    """NAME:VALUE. Invalid without a name or a colon."""
+    if given is None:
+        return None
+    name, colon, value = given.partition(":")
+    if not (name and colon):
+        raise Invalid([("parameter", "It must be NAME:VALUE, for example interested:yes")])
+    return name, value
 
 
 def show_call(service: Service, call_id: str, *, workspace_id: str | None = None) -> CallStory:
@@ -57,9 +90,7 @@ def show_call(service: Service, call_id: str, *, workspace_id: str | None = None
     with service.database.transaction() as session:
         call, payload = pick_call(session, call_id, workspace_id)
         attempts = reading.attempts_of_calls(session, [call.id])
-        found = reading.find_deliveries(
-            session, reading.DeliveryQuery(call_row_id=call.id, limit=MAX_LIMIT)
-        )
+        found = find_deliveries(session, DeliveryQuery(call_row_id=call.id, limit=MAX_LIMIT))
         return CallStory(
             **_call_fields(call, payload),
             events=[
@@ -67,14 +98,19 @@ def show_call(service: Service, call_id: str, *, workspace_id: str | None = None
                 for event in events_of_call(session, call.workspace_id, call.call_id)
             ],
             attempts_spent=call.attempts,
+            next_attempt=_next_fetch(
+                service,
+                call,
+                get_workspace(session, call.workspace_id) or Workspace(id=call.workspace_id),
+            ),
             attempts=[
                 AttemptView.model_validate(attempt)
                 for attempt in attempts
                 if attempt.delivery_id is None
             ],
             deliveries=[
-                _delivery_view(delivery, call, name, attempts)
-                for delivery, call, name in reversed(found)
+                _delivery_view(delivery, call, destination, attempts, now=service.clock())
+                for delivery, call, destination in reversed(found)
             ],
             raw=payload.raw if payload else None,
         )
@@ -94,23 +130,40 @@ def pick_call(
 
 
 def list_deliveries(
-    service: Service, query: reading.DeliveryQuery, *, cursor: str | None = None
-) -> Page[DeliveryView]:
+    service: Service, query: DeliveryQuery, *, cursor: str | None = None
+) -> PageBothWays[DeliveryView]:
     """Newest first."""
-    before = None if cursor is None else decode_uuid(cursor)
-    query = replace(query, before=before, limit=check_limit(query.limit) + 1)
+    place, limit = delivery_place(cursor), check_limit(query.limit)
     with service.database.transaction() as session:
-        rows = reading.find_deliveries(session, query)
-        page, more = rows[: query.limit - 1], len(rows) == query.limit
-        attempts = reading.attempts_of_calls(session, list({call.id for _, call, _ in page}))
-        return Page(
-            items=[_delivery_view(delivery, call, name, attempts) for delivery, call, name in page],
-            next_cursor=encode_cursor(page[-1][0].id) if more else None,
+        rows = find_deliveries(session, replace(query, place=place, limit=limit + 1))
+        page, has_older, has_newer = split_page(
+            rows, limit=limit, came=place is not None, newer=place is not None and place.newer
         )
+        attempts = reading.attempts_of_calls(session, list({call.id for _, call, _ in page}))
+    return PageBothWays(
+        items=[
+            _delivery_view(delivery, call, destination, attempts, now=service.clock())
+            for delivery, call, destination in page
+        ],
+        next_cursor=delivery_cursor(page[-1][0].id, newer=False) if has_older and page else None,
+        previous_cursor=delivery_cursor(page[0][0].id, newer=True) if has_newer and page else None,
+    )
+
+
+def list_groups(service: Service, *, state: DeliveryState | None = None) -> FailuresView:
+    """Dead and held deliveries by destination and reason, the largest group first."""
+    with service.database.transaction() as session:
+        groups = delivery_groups(session, state=None if state is None else state.value)
+    return FailuresView(
+        items=[
+            FailureView(**asdict(one), cure=cure_for(one.reason, held=one.state == "held"))
+            for one in groups
+        ]
+    )
 
 
 def show_delivery(service: Service, delivery_id: uuid.UUID) -> DeliveryView:
-    page = list_deliveries(service, reading.DeliveryQuery(id=delivery_id, limit=1))
+    page = list_deliveries(service, DeliveryQuery(id=delivery_id, limit=1))
     if not page.items:
         raise NotFound(f"There is no delivery {delivery_id}")
     return page.items[0]
@@ -220,7 +273,12 @@ def _call_fields(call: Call, payload: CallPayload | None) -> dict[str, Any]:
 
 
 def _delivery_view(
-    delivery: Delivery, call: Call, destination: str, attempts: Sequence[Attempt]
+    delivery: Delivery,
+    call: Call,
+    destination: Destination,
+    attempts: Sequence[Attempt],
+    *,
+    now: datetime,
 ) -> DeliveryView:
     waits = delivery.state in (DeliveryState.QUEUED, DeliveryState.SENDING)
     return DeliveryView(
@@ -228,7 +286,7 @@ def _delivery_view(
         call_id=call.call_id,
         workspace_id=call.workspace_id,
         destination_id=delivery.destination_id,
-        destination=destination,
+        destination=destination.name,
         type=delivery.type,
         revision=delivery.revision,
         state=delivery.state,
@@ -241,7 +299,40 @@ def _delivery_view(
             for attempt in attempts
             if attempt.delivery_id == delivery.id
         ],
+        next_attempt=_next_view(
+            next_delivery(
+                WaitingDelivery(
+                    state=delivery.state,
+                    due_at=delivery.due_at,
+                    attempts=delivery.attempts,
+                    enabled=destination.enabled,
+                    disabled_reason=destination.disabled_reason,
+                    paused_until=destination.paused_until,
+                    failures_in_a_row=destination.failures_in_a_row,
+                    rate_limit_per_second=destination.rate_limit_per_second,
+                ),
+                now=now,
+            )
+        ),
     )
+
+
+def _next_fetch(service: Service, call: Call, row: Workspace) -> NextAttemptView | None:
+    workspace = workspace_view(service, row)
+    waiting = WaitingCall(
+        state=call.state,
+        due_at=call.due_at,
+        attempts=call.attempts,
+        not_ready=call.not_ready_since is not None or call.unknown_since is not None,
+        has_credentials=workspace.has_credentials,
+        blocked_until=workspace.blocked_until,
+        block_reason=workspace.block_reason,
+    )
+    return _next_view(next_fetch(waiting, now=service.clock()))
+
+
+def _next_view(found: NextAttempt | None) -> NextAttemptView | None:
+    return None if found is None else NextAttemptView.model_validate(found)
 
 
 def _oldest(counts: Sequence[reading.StateCount]) -> datetime | None:

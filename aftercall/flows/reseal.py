@@ -34,6 +34,7 @@ def reseal_secrets(database: Database, sealer: Sealer) -> tuple[int, int]:
             workspace.api_secret_sealed = again(workspace.api_secret_sealed)
         for destination in _locked(session, Destination):
             destination.secret_sealed = again(destination.secret_sealed) or ""
+            destination.old_secret_sealed = again(destination.old_secret_sealed)
             destination.headers_sealed = again(destination.headers_sealed)
     return resealed, lost
 

@@ -13,10 +13,12 @@ import structlog
 
 from aftercall.db import calls as calls_db
 from aftercall.db import deliveries as deliveries_db
+from aftercall.db.activity import count_activity
 from aftercall.db.workspaces import access_to
 from aftercall.domain.states import Priority
 from aftercall.flows.claim_calls import lane_of
 from aftercall.flows.heartbeat import note_sweep
+from aftercall.flows.replay import step_replays
 from aftercall.flows.service import Service
 from aftercall.flows.spool import drain_spool
 from aftercall.queue import QueueName
@@ -45,6 +47,9 @@ def sweep(service: Service, *, waiting_messages: Callable[[QueueName], int]) -> 
         lapsed_calls = calls_db.release_lapsed_calls(session, now=now)
         lapsed_deliveries = deliveries_db.release_lapsed_deliveries(session, now=now)
         deliveries_db.hold_strays(session)
+    with service.database.transaction() as session:
+        count_activity(session)
+    step_replays(service)
     if lapsed_calls or lapsed_deliveries:
         log.warning("leases.lapsed", calls=lapsed_calls, deliveries=lapsed_deliveries)
     try:

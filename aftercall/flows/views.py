@@ -20,6 +20,12 @@ class Page(View, Generic[T]):
     next_cursor: str | None
 
 
+class PageBothWays(Page[T], Generic[T]):
+    """`previous_cursor` gets the page before; null on the first."""
+
+    previous_cursor: str | None
+
+
 class Cost(View):
     amount: str
     currency: str | None
@@ -42,6 +48,13 @@ class AttemptView(View):
     reason: str | None
     response_excerpt: str | None
     next_due_at: datetime | None
+
+
+class NextAttemptView(View):
+    """`at`: not before then; null: when what `why` says has passed."""
+
+    at: datetime | None
+    why: str
 
 
 class CallFields(View):
@@ -90,12 +103,16 @@ class DeliveryView(View):
     created_at: datetime
     delivered_at: datetime | None
     attempts: list[AttemptView]
+    #: Null when none is to come.
+    next_attempt: NextAttemptView | None
 
 
 class CallStory(CallFields):
     """A call with everything that happened to it. `attempts`: its fetches, one by one."""
 
     attempts_spent: int
+    #: The next fetch; null when none is to come.
+    next_attempt: NextAttemptView | None
     attempts: list[AttemptView]
     events: list[EventView]
     deliveries: list[DeliveryView]
@@ -121,6 +138,8 @@ class DestinationView(View):
     failures_in_a_row: int
     #: The circuit breaker is open until then; null: it is closed.
     paused_until: datetime | None
+    #: The secret before signs as well, until then.
+    old_secret_until: datetime | None
     created_at: datetime
     updated_at: datetime
 
@@ -146,8 +165,37 @@ class AcceptedView(View):
     duplicates: int
 
 
+class ReplayProgressView(View):
+    """A replay of many: `running`, `done`, or `canceled`."""
+
+    id: uuid.UUID
+    state: str
+    conditions: dict[str, Any]
+    total: int
+    done: int
+    created_at: datetime
+    finished_at: datetime | None
+
+
 class ReplayView(View):
+    """How many go again. Of many, in a while: then `replay` tells how far it is."""
+
     replayed: int
+    replay: ReplayProgressView | None = None
+
+
+class ReplayShareView(View):
+    destination_id: uuid.UUID
+    destination: str
+    enabled: bool
+    count: int
+
+
+class ReplayPreviewView(View):
+    """How many would go again, and where to. To a disabled destination they would be held."""
+
+    total: int
+    destinations: list[ReplayShareView]
 
 
 class TestView(View):
@@ -181,3 +229,138 @@ class StatsView(View):
     oldest_due_call_at: datetime | None
     oldest_due_delivery_at: datetime | None
     newest_event_at: datetime | None
+
+
+class ActivityView(View):
+    """What happened since then. `dead`: calls and deliveries that were given up."""
+
+    since: datetime
+    received: int = 0
+    saved: int = 0
+    delivered: int = 0
+    dead: int = 0
+
+
+class WaitingView(View):
+    """`count`: all that is queued; `due`: what could go now; for how long the oldest has waited."""
+
+    count: int
+    due: int
+    oldest_due_at: datetime | None
+    oldest_due_seconds: float | None
+
+
+class WorkspaceUseView(WorkspaceView):
+    """`used_now`: requests of the last minute; null when Redis does not answer."""
+
+    used_now: int | None
+
+
+class DestinationHealthView(View):
+    """`attempts` and the rest are about the window; `breaker`: closed, open, or probing."""
+
+    id: uuid.UUID
+    name: str
+    enabled: bool
+    disabled_reason: str | None
+    breaker: str
+    paused_until: datetime | None
+    attempts: int
+    succeeded: int
+    success_rate: float | None
+    p50_ms: int | None
+    p95_ms: int | None
+    waiting: int
+    sending: int
+    dead: int
+    held: int
+
+
+class FailureView(View):
+    """Failures with the same reason: `call` of a workspace, or `delivery` to a destination."""
+
+    kind: str
+    state: str
+    workspace_id: str | None
+    destination_id: uuid.UUID | None
+    destination: str | None
+    reason: str
+    count: int
+    oldest_at: datetime
+    newest_at: datetime
+    cure: str
+
+
+class FailuresView(View):
+    items: list[FailureView]
+    next_cursor: str | None = None
+
+
+class OverviewView(View):
+    """`is_complete`: false while much is uncounted, for some minutes after an update."""
+
+    at: datetime
+    window: str
+    is_well: bool
+    is_complete: bool
+    today: ActivityView
+    last_24h: ActivityView
+    last_7d: ActivityView
+    last_30d: ActivityView
+    series_step_seconds: int
+    series: list[ActivityView]
+    waiting_calls: WaitingView
+    waiting_deliveries: WaitingView
+    workspaces: list[WorkspaceUseView]
+    destinations: list[DestinationHealthView]
+    failures: list[FailureView]
+    newest_event_at: datetime | None
+
+
+class ExpressionFaultView(View):
+    """Where an expression is wrong: from line 1 and column 1, and counted from its beginning."""
+
+    field: str
+    message: str
+    line: int | None
+    column: int | None
+    offset: int | None
+
+
+class PreviewCallView(View):
+    """What one call would give. `reason`: why it would not be sent."""
+
+    call_id: str
+    workspace_id: str
+    type: str
+    is_wanted: bool
+    reason: str | None
+    body: Any
+    headers: dict[str, str]
+
+
+class PreviewView(View):
+    """With faults no calls are tried."""
+
+    faults: list[ExpressionFaultView]
+    calls: list[PreviewCallView]
+
+
+class RequestView(View):
+    """A delivery's request as it would be sent now: secrets hidden, the mapping as it is today."""
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    body: Any
+    fault: str | None
+
+
+class WorkspaceCheckView(View):
+    """`works`: null when it could not be found out. `cure`: what to do, when there is something."""
+
+    workspace_id: str
+    works: bool | None
+    status_code: int | None
+    message: str
+    cure: str | None

@@ -1,22 +1,29 @@
 """/api/v1/calls: find calls, read one's story, fetch again, add by id."""
 
-from typing import Annotated, Any
+import uuid
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from aftercall.db.reading import CallQuery
+from aftercall.db.call_search import CallQuery
 from aftercall.domain.states import CallState, Priority
 from aftercall.domain.unseen import CONTROLS, UNSEEN
 from aftercall.flows import look, replay
 from aftercall.flows.accept_events import NoWorkspace, enqueue_calls
 from aftercall.flows.errors import Invalid
-from aftercall.flows.views import AcceptedView, CallStory, CallView, Page
+from aftercall.flows.export_calls import export_calls
+from aftercall.flows.replay_call import replay_call
+from aftercall.flows.views import AcceptedView, CallStory, CallView, PageBothWays
 from aftercall.twentytwo.inbound import MAX_ID_LENGTH, NoCallId, check_call_id
 from api.access import ActorOf, ServiceOf
 from api.routes.parameters import Moment, Text
 
 router = APIRouter(prefix="/calls", tags=["calls"])
+#: Beside /calls, not below it: there each path is a call's id.
+exports = APIRouter(tags=["calls"])
 
 _NO_ID = CONTROLS + UNSEEN
 
@@ -44,29 +51,57 @@ class CallIds(BaseModel):
     workspace_id: Text | None = None
 
 
-@router.get("")
-def list_calls(
-    service: ServiceOf,
-    state: CallState | None = None,
-    status: Text | None = None,
-    q: Annotated[Text | None, Query(description="A call id, or the end of a phone number")] = None,
+def call_query(
+    state: Annotated[
+        list[CallState] | None, Query(description="One or several: state=queued&state=dead")
+    ] = None,
+    status: Annotated[Text | None, Query(description="Twenty2's word", examples=["failed"])] = None,
+    q: Annotated[
+        Text | None,
+        Query(
+            description="A call id or its beginning, the last 4 or more digits of a phone number "
+            "in any spelling, an agent's id, or the value of an output parameter",
+            examples=["+91 98765 43210"],
+        ),
+    ] = None,
+    agent_id: Text | None = None,
+    parameter: Annotated[
+        Text | None,
+        Query(
+            description="NAME:VALUE of an output parameter",
+            examples=["interested:yes"],
+            pattern=r"^[^\x00:]+:[^\x00]*$",
+        ),
+    ] = None,
     workspace_id: Text | None = None,
-    since: Moment | None = None,
-    until: Moment | None = None,
-    cursor: Text | None = None,
-    limit: Annotated[int, Query(ge=1, le=look.MAX_LIMIT)] = 50,
-) -> Page[CallView]:
-    """Newest first."""
-    query = CallQuery(
-        state=state,
+    since: Annotated[Moment | None, Query(description="Received at or after")] = None,
+    until: Annotated[Moment | None, Query(description="Received before")] = None,
+) -> CallQuery:
+    """What the list, the export and a count have in common."""
+    return CallQuery(
+        state=tuple(state or ()),
         status=status,
         q=q or None,
+        agent_id=agent_id,
+        parameter=look.read_parameter(parameter),
         workspace_id=workspace_id,
         since=since,
         until=until,
-        limit=limit,
     )
-    return look.list_calls(service, query, cursor=cursor)
+
+
+Conditions = Annotated[CallQuery, Depends(call_query)]
+
+
+@router.get("")
+def list_calls(
+    service: ServiceOf,
+    conditions: Conditions,
+    cursor: Text | None = None,
+    limit: Annotated[int, Query(ge=1, le=look.MAX_LIMIT)] = 50,
+) -> PageBothWays[CallView]:
+    """Newest first. `next_cursor` leads to older calls, `previous_cursor` to newer ones."""
+    return look.list_calls(service, replace(conditions, limit=limit), cursor=cursor)
 
 
 @router.post("", status_code=202)
@@ -106,6 +141,56 @@ def refetch_call(
 ) -> CallStory:
     """Fetches it again. New content makes new deliveries; the same content makes none."""
     return replay.refetch_call(service, call_id, workspace_id=workspace_id, by=by)
+
+
+class ReplayTo(BaseModel):
+    """`destination_id`: null: to all that have it or want it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    destination_id: uuid.UUID | None = None
+
+
+@router.post("/{call_id:path}/replay", status_code=202)
+def replay_to(
+    service: ServiceOf,
+    by: ActorOf,
+    call_id: Text,
+    to: ReplayTo | None = None,
+    workspace_id: Text | None = None,
+) -> CallStory:
+    """Sends it to one destination or to all, also where it has no delivery yet."""
+    return replay_call(
+        service,
+        call_id,
+        workspace_id=workspace_id,
+        destination_id=to.destination_id if to else None,
+        by=by,
+    )
+
+
+@exports.get(
+    "/calls.csv",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "One line a call, newest first",
+            "content": {"text/csv": {"schema": {"type": "string"}}},
+        }
+    },
+)
+def export(
+    service: ServiceOf,
+    conditions: Conditions,
+    phones: Annotated[Literal["masked", "clear"], Query()] = "masked",
+) -> StreamingResponse:
+    """All that match, as they are found: a column for each output parameter."""
+    pieces = export_calls(service, conditions, clear_phones=phones == "clear")
+    return StreamingResponse(
+        pieces,
+        media_type="text/csv",
+        headers={"Content-Disposition": 'attachment; filename="calls.csv"'},
+    )
 
 
 @router.get("/{call_id:path}")

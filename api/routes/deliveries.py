@@ -1,15 +1,24 @@
 """/api/v1/deliveries: find deliveries, read one, send again."""
 
 import uuid
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
-from aftercall.db.reading import DeliveryQuery
+from aftercall.db.delivery_search import DeliveryQuery
+from aftercall.db.replays import ReplayConditions
 from aftercall.domain.states import DeliveryState
 from aftercall.flows import look, replay
-from aftercall.flows.views import DeliveryView, Page, ReplayView
+from aftercall.flows.preview_destination import show_request
+from aftercall.flows.views import (
+    DeliveryView,
+    FailuresView,
+    PageBothWays,
+    ReplayPreviewView,
+    ReplayView,
+    RequestView,
+)
 from api.access import ActorOf, ServiceOf
 from api.routes.parameters import Moment, Text
 
@@ -29,15 +38,20 @@ class ReplayFilter(BaseModel):
             "examples": [{"state": "dead"}],
             "anyOf": [
                 {"required": [name], "properties": {name: {"type": "string"}}}
-                for name in ("state", "destination_id", "since", "until")
+                for name in ("state", "destination_id", "reason", "call_id", "since", "until")
             ],
         },
     )
 
     state: Replayable | None = None
     destination_id: uuid.UUID | None = None
+    reason: Text | None = None
+    call_id: Text | None = None
     since: Moment | None = None
     until: Moment | None = None
+
+    def conditions(self) -> ReplayConditions:
+        return ReplayConditions(**dict(self))
 
 
 @router.get("")
@@ -45,31 +59,54 @@ def list_deliveries(
     service: ServiceOf,
     state: DeliveryState | None = None,
     destination_id: uuid.UUID | None = None,
+    reason: Annotated[
+        Text | None,
+        Query(description="`last_error`, its first 200 characters; as /deliveries/groups has it"),
+    ] = None,
     call_id: Text | None = None,
     cursor: Text | None = None,
     limit: Annotated[int, Query(ge=1, le=look.MAX_LIMIT)] = 50,
-) -> Page[DeliveryView]:
-    """Newest first."""
-    query = DeliveryQuery(state=state, destination_id=destination_id, call_id=call_id, limit=limit)
+) -> PageBothWays[DeliveryView]:
+    """Newest first. `next_cursor` leads to older deliveries, `previous_cursor` to newer ones."""
+    query = DeliveryQuery(
+        state=state, destination_id=destination_id, reason=reason, call_id=call_id, limit=limit
+    )
     return look.list_deliveries(service, query, cursor=cursor)
 
 
+@router.get("/groups")
+def list_groups(
+    service: ServiceOf,
+    state: Literal["dead", "held"] | None = None,
+) -> FailuresView:
+    """Dead and held deliveries by destination and reason, the largest group first."""
+    return look.list_groups(service, state=None if state is None else DeliveryState(state))
+
+
+@router.post("/replay/preview")
+def preview_replay(service: ServiceOf, which: ReplayFilter) -> ReplayPreviewView:
+    """How many would go again, and where to. Changes nothing."""
+    return replay.preview_replay(service, which.conditions())
+
+
 @router.post("/replay", status_code=202)
-def replay_matching(service: ServiceOf, by: ActorOf, conditions: ReplayFilter) -> ReplayView:
-    """Sends all that match again, under the ids that they have."""
-    return replay.replay_matching(
-        service,
-        state=conditions.state,
-        destination_id=conditions.destination_id,
-        since=conditions.since,
-        until=conditions.until,
-        by=by,
-    )
+def replay_matching(service: ServiceOf, by: ActorOf, which: ReplayFilter) -> ReplayView:
+    """Sends all that match again, under the ids that they have.
+
+    Up to 1,000 at once. More take a while: `replay` then has the id to follow.
+    """
+    return replay.replay_matching(service, which.conditions(), by=by)
 
 
 @router.get("/{delivery_id:uuid}")
 def show(service: ServiceOf, delivery_id: uuid.UUID) -> DeliveryView:
     return look.show_delivery(service, delivery_id)
+
+
+@router.get("/{delivery_id:uuid}/request")
+def request(service: ServiceOf, delivery_id: uuid.UUID) -> RequestView:
+    """The request as it would be sent now, with its secrets hidden. It is not kept as it was."""
+    return show_request(service, delivery_id)
 
 
 @router.post("/{delivery_id:uuid}/replay", status_code=202)

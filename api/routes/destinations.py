@@ -1,14 +1,16 @@
 """/api/v1/destinations: make, change, test, pause and remove CRM hooks."""
 
 import uuid
+from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
-from pydantic import WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from aftercall.crm.destination_spec import DestinationSpec, change_schema
+from aftercall.crm.destination_spec import WHOLE, DestinationSpec, change_schema
 from aftercall.flows import configure_destinations as flow
-from aftercall.flows.views import DestinationView, NewDestinationView, Page, TestView
+from aftercall.flows.preview_destination import PreviewSpec, preview_destination
+from aftercall.flows.views import DestinationView, NewDestinationView, Page, PreviewView, TestView
 from api.access import ActorOf, ServiceOf
 
 router = APIRouter(prefix="/destinations", tags=["destinations"])
@@ -79,7 +81,27 @@ def disable(service: ServiceOf, by: ActorOf, destination_id: uuid.UUID) -> Desti
     return flow.disable_destination(service, destination_id, by=by)
 
 
+class Rotation(BaseModel):
+    """`overlap_hours`: for how long the secret before signs as well; 0: not at all."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    overlap_hours: Annotated[int, Field(ge=0, le=720, strict=False), WHOLE] = 24
+
+
 @router.post("/{destination_id:uuid}/rotate-secret")
-def rotate_secret(service: ServiceOf, by: ActorOf, destination_id: uuid.UUID) -> NewDestinationView:
+def rotate_secret(
+    service: ServiceOf,
+    by: ActorOf,
+    destination_id: uuid.UUID,
+    rotation: Annotated[Rotation | None, Body(examples=[{"overlap_hours": 24}])] = None,
+) -> NewDestinationView:
     """Answers with the new secret, for the only time."""
-    return flow.rotate_secret(service, destination_id, by=by)
+    hours = (rotation or Rotation()).overlap_hours
+    return flow.rotate_secret(service, destination_id, overlap=timedelta(hours=hours), by=by)
+
+
+@router.post("/preview")
+def preview(service: ServiceOf, spec: PreviewSpec) -> PreviewView:
+    """What past calls would give: wanted or not, and the body. Sends and stores nothing."""
+    return preview_destination(service, spec)

@@ -3,8 +3,10 @@
 from fastapi import APIRouter
 
 from aftercall.flows import look
+from aftercall.flows.check_workspace import check_workspace, release
 from aftercall.flows.configure_workspaces import WorkspaceSpec, set_workspace
-from aftercall.flows.views import Page, WorkspaceView
+from aftercall.flows.overview import use_of
+from aftercall.flows.views import Page, WorkspaceCheckView, WorkspaceUseView, WorkspaceView
 from api.access import ActorOf, ServiceOf
 
 router = APIRouter(prefix="/workspaces", tags=["workspaces"])
@@ -24,3 +26,21 @@ def show(service: ServiceOf, workspace_id: str) -> WorkspaceView:
 def put(service: ServiceOf, by: ActorOf, workspace_id: str, spec: WorkspaceSpec) -> WorkspaceView:
     """Makes the workspace, or sets what is given. New credentials release a block."""
     return set_workspace(service, workspace_id, spec, by=by)
+
+
+@router.get("/{workspace_id}/use")
+def use(service: ServiceOf, workspace_id: str) -> WorkspaceUseView:
+    """With how much of its rate limit is used now."""
+    return use_of(service, look.show_workspace(service, workspace_id))
+
+
+@router.post("/{workspace_id}/check")
+def check(service: ServiceOf, workspace_id: str) -> WorkspaceCheckView:
+    """Asks Twenty2 once, within the rate limit, whether the credentials work."""
+    return check_workspace(service, workspace_id)
+
+
+@router.post("/{workspace_id}/release")
+def release_now(service: ServiceOf, by: ActorOf, workspace_id: str) -> WorkspaceView:
+    """Ends a block by hand. Refused credentials block it again at the next call."""
+    return release(service, workspace_id, by=by)

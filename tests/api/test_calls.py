@@ -164,7 +164,11 @@ def test_calls_that_come_in_while_somebody_pages_do_not_shift_the_pages(api: Api
 
 
 def test_an_empty_list_is_one_page(api: Api) -> None:
-    assert api.get("/calls") == {"items": [], "next_cursor": None}
+    assert api.get("/calls") == {
+        "items": [],
+        "next_cursor": None,
+        "previous_cursor": None,
+    }
 
 
 def test_pages_keep_the_filter(api: Api) -> None:
@@ -219,7 +223,7 @@ def test_calls_are_filtered_by_state_status_phone_id_and_time(
 @pytest.mark.parametrize(
     ("filters", "at"),
     [
-        ({"state": "sleeping"}, "query.state"),
+        ({"state": "sleeping"}, "query.state.0"),
         ({"limit": "0"}, "query.limit"),
         ({"limit": "501"}, "query.limit"),
         ({"limit": "-1"}, "query.limit"),

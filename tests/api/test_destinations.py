@@ -291,13 +291,13 @@ def test_no_answer_tells_a_secret_but_those_that_make_it(
             assert secret.removeprefix("whsec_") not in text
 
 
-def test_a_rotated_secret_signs_from_the_next_delivery_on(
+def test_a_secret_that_is_rotated_without_overlap_signs_from_the_next_delivery_on(
     api: Api, simulator: Simulator, add_destination: Callable[..., Json]
 ) -> None:
     made = add_destination(simulator.crm.hook_url("leads"))
     hook = simulator.crm.add_hook("leads", made["secret"])
     path = f"/destinations/{made['id']}"
-    rotated = api.post(f"{path}/rotate-secret")
+    rotated = api.post(f"{path}/rotate-secret", {"overlap_hours": 0})
     assert api.post(f"{path}/test")["status_code"] == 401
     hook.set_secrets(rotated["secret"])
     assert api.post(f"{path}/test")["status_code"] == 200

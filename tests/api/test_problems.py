@@ -37,11 +37,25 @@ ROUTES = [
     ("PUT", "/workspaces/ws_1", "/workspaces/{workspace_id}"),
     ("GET", "/audit", "/audit"),
     ("GET", "/stats", "/stats"),
+    ("GET", "/stats/overview", "/stats/overview"),
+    ("POST", "/calls/call_1/replay", "/calls/{call_id}/replay"),
+    ("GET", "/calls.csv", "/calls.csv"),
+    ("POST", "/destinations/preview", "/destinations/preview"),
+    ("GET", f"/deliveries/{ID}/request", "/deliveries/{delivery_id}/request"),
+    ("GET", "/workspaces/ws_1/use", "/workspaces/{workspace_id}/use"),
+    ("POST", "/workspaces/ws_1/check", "/workspaces/{workspace_id}/check"),
+    ("POST", "/workspaces/ws_1/release", "/workspaces/{workspace_id}/release"),
+    ("GET", "/deliveries/groups", "/deliveries/groups"),
+    ("POST", "/deliveries/replay/preview", "/deliveries/replay/preview"),
+    ("GET", "/replays", "/replays"),
+    ("GET", f"/replays/{ID}", "/replays/{replay_id}"),
+    ("POST", f"/replays/{ID}/cancel", "/replays/{replay_id}/cancel"),
 ]
 BODIES = [(method, path) for method, path, _ in ROUTES if method in ("PATCH", "PUT")] + [
     ("POST", "/calls"),
     ("POST", "/destinations"),
     ("POST", "/deliveries/replay"),
+    ("POST", "/deliveries/replay/preview"),
 ]
 NOBODY = {"Authorization": ""}
 

@@ -90,6 +90,7 @@ def test_an_empty_list_says_where_calls_come_from(aftercall: Command) -> None:
     assert json.loads(aftercall.ok("calls", "list", "--json")) == {
         "items": [],
         "next_cursor": None,
+        "previous_cursor": None,
     }
 
 

@@ -35,6 +35,7 @@ def test_an_empty_list_says_when_deliveries_are_made(aftercall: Command) -> None
     assert json.loads(aftercall.ok("deliveries", "list", "--json")) == {
         "items": [],
         "next_cursor": None,
+        "previous_cursor": None,
     }
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import select, text
 
 from aftercall.db.destinations import get_destination
 from aftercall.db.models import Attempt, Destination
+from aftercall.db.replays import ReplayConditions
 from aftercall.domain.outcomes import Retry, Succeeded
 from aftercall.domain.states import DeliveryState
 from aftercall.flows.configure_destinations import (
@@ -88,7 +89,7 @@ def test_a_mapping_that_fails_is_dead_with_its_reason_and_goes_once_it_is_mended
     assert "mapping failed" in (row.last_error or "")
     with service.database.transaction() as session:
         session.execute(text("UPDATE destinations SET mapping = NULL"))
-    assert replay_matching(service, destination_id=id_).replayed == 1
+    assert replay_matching(service, ReplayConditions(destination_id=id_)).replayed == 1
     deliver(service, queued_ids(service))
     assert [receipt.webhook_id for receipt in simulator.crm.receipts("leads")] == [str(row.id)]
 

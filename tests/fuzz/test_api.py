@@ -7,11 +7,13 @@ import os
 import re
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from aftercall.db.models import Replay
 from aftercall.embedded import StoreUrls
 from aftercall.flows.service import Service
 from aftercall.simulator import Fault, Simulator
@@ -19,7 +21,7 @@ from tests.api.server import SETTINGS, Api, running_api
 from tests.api.test_problems import ROUTES
 from tests.cli.command import environment
 from tests.conftest import ADMIN_TOKEN
-from tests.flows.work import accept_rows, add_hook, deliver, fetch, queued_ids
+from tests.flows.work import accept, accept_rows, add_hook, deliver, fetch, queued_ids
 
 #: For each operation; every boundary that the document has is tried besides.
 EXAMPLES = os.environ.get("FUZZ_EXAMPLES", "15")
@@ -37,6 +39,19 @@ def api(stores: StoreUrls, service: Service, simulator: Simulator, tmp_path: Pat
     fetch(service, rows[:3])
     simulator.crm.hook("leads").fail_next(Fault.BAD_REQUEST)
     deliver(service, queued_ids(service)[:2])
+    accept(service, ["call_1"])
+    with service.database.transaction() as session:
+        session.add(
+            Replay(
+                id=uuid.UUID(int=1),
+                state="running",
+                conditions={"state": "dead"},
+                total=1,
+                after_id=uuid.UUID(int=0),
+                last_id=uuid.UUID(int=0),
+                created_at=service.clock(),
+            )
+        )
     with running_api(
         tmp_path,
         AFTERCALL_DATABASE_URL=stores.database_url,

@@ -1,0 +1,96 @@
+"""What a person can do about a failure: one sentence for each kind of reason. Pure.
+
+Reasons are kept as sentences of our own, so they are told apart by their words.
+This only advises: nothing is decided by it.
+"""
+
+import re
+
+_UNKNOWN = "Open one of them and look at its attempts; when the cause is mended, replay."
+
+#: The first that fits the reason. What is about Twenty2 comes before what is about hooks.
+_CURES: tuple[tuple[str, str], ...] = (
+    (
+        r"Twenty2 answered 40[13]",
+        "Check the workspace's API key and secret, set them anew, then refetch.",
+    ),
+    (
+        r"Twenty2 answered 404",
+        "Twenty2 does not know this call: check its id and its workspace; "
+        "refetch if it should be there by now.",
+    ),
+    (r"Twenty2 answered 429", "Nothing to do: it goes on when Twenty2 lets us ask again."),
+    (
+        r"Twenty2 answered 4\d\d",
+        "Twenty2 refuses this id: check where it came from; refetch once it is right.",
+    ),
+    (r"Twenty2", "Twenty2 had a fault: refetch when it works again."),
+    (
+        r"is still (initiated|connected)|unknown status",
+        "The call did not end within two days at Twenty2: look at it there, then refetch.",
+    ),
+    (
+        r"worker was lost",
+        "It ended the worker three times: look into the worker's log for this id "
+        "before it is tried again.",
+    ),
+    (
+        r"filter failed",
+        "Correct the destination's filter (its preview shows the fault), then replay.",
+    ),
+    (
+        r"mapping failed",
+        "Correct the destination's mapping (its preview shows the fault), then replay.",
+    ),
+    (
+        r"hook answered 40[13]\b",
+        "The CRM refuses our credentials: correct the destination's headers, then replay.",
+    ),
+    (
+        r"hook answered (404|405)\b",
+        "There is no such hook: correct the destination's URL, then replay.",
+    ),
+    (r"hook answered 410\b", "The CRM wants no more: if it should, enable the destination."),
+    (r"hook answered 413\b", "The body is too large for the CRM: map fewer fields, then replay."),
+    (
+        r"hook answered (400|415|422)\b",
+        "The CRM does not understand the body: compare its answer with the mapping, "
+        "correct one of them, then replay.",
+    ),
+    (r"hook answered 429\b", "The CRM wants it slower: set the destination's limit, then replay."),
+    (
+        r"hook answered 3\d\d|redirects",
+        "The hook has moved: give the destination its final URL, then replay.",
+    ),
+    (r"hook answered 5\d\d", "The CRM had a fault: replay when it works again."),
+    (
+        r"not a public address|ALLOWED_PRIVATE_NETWORKS",
+        "The URL leads into a private network: correct it, or allow the network with "
+        "AFTERCALL_ALLOWED_PRIVATE_NETWORKS, then replay.",
+    ),
+    (
+        r"AFTERCALL_SECRET_KEY|does not open",
+        "What is stored does not open with AFTERCALL_SECRET_KEY: give the right key, "
+        "or set the secret anew.",
+    ),
+    (
+        r"destination was removed",
+        "Its destination was removed: make it anew and replay the call to it.",
+    ),
+    (
+        r"no answer|no complete answer|timed? ?out|refused|resolve|reset|TLS|certificate",
+        "The hook could not be reached: see whether its address is right and it is up, "
+        "then replay.",
+    ),
+    (r"is not JMESPath|Correct the destination", "Correct the destination, then replay."),
+)
+
+
+def cure_for(reason: str | None, *, held: bool = False) -> str:
+    """What to do about it. `held`: the destination is disabled."""
+    if held:
+        return "Enable the destination when it works again: what is held goes on its way then."
+    for pattern, cure in _CURES:
+        if reason and re.search(pattern, reason):
+            return cure
+    return _UNKNOWN

@@ -1,0 +1,224 @@
+"""Shows what a filter and a mapping make of past calls, before anything is saved or sent."""
+
+import json
+import uuid
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from aftercall.crm.destination_spec import MASK, WHOLE
+from aftercall.crm.mapping import Fault, MappingError, fault_of, is_wanted, make_body, make_data
+from aftercall.db.call_search import CallQuery, find_calls
+from aftercall.db.delivery_search import DeliveryQuery, find_deliveries
+from aftercall.db.models import Call, CallPayload, Destination
+from aftercall.db.reading import payload_of
+from aftercall.domain.ids import new_id
+from aftercall.domain.states import CallState
+from aftercall.domain.work import EVENT_TYPES, ClaimedDelivery
+from aftercall.flows.errors import Conflict, NotFound
+from aftercall.flows.look import pick_call
+from aftercall.flows.save_calls import event_type
+from aftercall.flows.service import Service
+from aftercall.flows.views import (
+    ExpressionFaultView,
+    PreviewCallView,
+    PreviewView,
+    RequestView,
+)
+from aftercall.sealing import SealError
+
+#: What a receiver gets, without what only a sent attempt has.
+_HEADERS = {
+    "Content-Type": "application/json",
+    "webhook-id": "(the delivery's id)",
+    "Idempotency-Key": "(the delivery's id)",
+    "webhook-timestamp": "(the time of the attempt)",
+    "webhook-signature": "v1,(made with the secret)",
+}
+
+
+class PreviewSpec(BaseModel):
+    """The fields of a destination that decide what is sent, and on which calls to try them."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "filter": "output_parameters.interested == 'yes'",
+                    "mapping": "{phone: call.callee_phone}",
+                    "count": 3,
+                }
+            ]
+        },
+    )
+
+    events: list[Literal["call.completed", "call.failed"]] = list(EVENT_TYPES)  # type: ignore[arg-type]
+    filter: Annotated[str, Field(max_length=20_000)] | None = None
+    mapping: Annotated[str, Field(max_length=20_000)] | None = None
+    call_id: Annotated[str, Field(pattern=r"^[^\x00]*$")] | None = Field(
+        None, description="Try it on this call; null: on the newest"
+    )
+    workspace_id: Annotated[str, Field(pattern=r"^[^\x00]*$")] | None = None
+    count: Annotated[int, Field(ge=1, le=20, strict=False), WHOLE] = 5
+
+
+def preview_destination(service: Service, spec: PreviewSpec) -> PreviewView:
+    """Faults with their place, or what the calls would give."""
+    faults = [
+        _fault_view(field, expression, fault)
+        for field, expression in (("filter", spec.filter), ("mapping", spec.mapping))
+        if expression and expression.strip() and (fault := fault_of(expression)) is not None
+    ]
+    if faults:
+        return PreviewView(faults=faults, calls=[])
+    with service.database.transaction() as session:
+        if spec.call_id is not None:
+            found = [pick_call(session, spec.call_id, spec.workspace_id)]
+        else:
+            query = CallQuery(
+                state=(CallState.FETCHED,), workspace_id=spec.workspace_id, limit=spec.count
+            )
+            found = find_calls(session, query)
+    if spec.call_id is not None and found[0][1] is None:
+        raise Conflict(f"Call {spec.call_id} is not saved yet: there is nothing to preview")
+    return PreviewView(
+        faults=[],
+        calls=[
+            _try(spec, call, payload, now=service.clock())
+            for call, payload in found
+            if payload is not None
+        ],
+    )
+
+
+def show_request(service: Service, delivery_id: uuid.UUID) -> RequestView:
+    """A delivery's request as it would be sent now; it is not kept as it was."""
+    with service.database.transaction() as session:
+        rows = find_deliveries(session, DeliveryQuery(id=delivery_id, limit=1))
+        if not rows:
+            raise NotFound(f"There is no delivery {delivery_id}")
+        delivery, call, destination = rows[0]
+        payload = payload_of(session, call.id, delivery.revision)
+    if payload is None:
+        raise NotFound(f"What delivery {delivery_id} would send is not there any more")
+    claim = as_claim(
+        call,
+        payload,
+        id_=delivery.id,
+        type_=delivery.type,
+        created_at=delivery.created_at,
+        mapping=destination.mapping,
+    )
+    body, fault = _body(claim)
+    return RequestView(
+        method="POST",
+        url=_without_query(destination.url),
+        headers={
+            **_HEADERS,
+            "webhook-id": str(delivery.id),
+            "Idempotency-Key": str(delivery.id),
+            **dict.fromkeys(_header_names(service, destination), MASK),
+        },
+        body=body,
+        fault=fault,
+    )
+
+
+def as_claim(
+    call: Call,
+    payload: CallPayload,
+    *,
+    id_: uuid.UUID,
+    type_: str,
+    created_at: datetime,
+    mapping: str | None,
+) -> ClaimedDelivery:
+    """As a worker would have it, without what only sending needs."""
+    return ClaimedDelivery(
+        id=id_,
+        call_row_id=call.id,
+        workspace_id=call.workspace_id,
+        call_id=call.call_id,
+        destination_id=id_,
+        destination_name="",
+        lease_token=id_,
+        attempts=0,
+        due_at=created_at,
+        type=type_,
+        created_at=created_at,
+        url="",
+        mapping=mapping,
+        headers_sealed=None,
+        secret_sealed="",
+        timeout_seconds=1,
+        failing_since=None,
+        failures_in_a_row=0,
+        call=payload.call,
+        input_parameters=payload.input_parameters,
+        output_parameters=payload.output_parameters,
+        recording=payload.recording,
+        transcript=payload.transcript,
+    )
+
+
+def _try(spec: PreviewSpec, call: Call, payload: CallPayload, *, now: datetime) -> PreviewCallView:
+    type_ = event_type(call.status or "")
+    filter_ = spec.filter if spec.filter and spec.filter.strip() else None
+    mapping = spec.mapping if spec.mapping and spec.mapping.strip() else None
+    claim = as_claim(call, payload, id_=new_id(), type_=type_, created_at=now, mapping=mapping)
+    body, fault = _body(claim)
+    reason = fault and f"The mapping fails on this call: {fault}"
+    try:
+        wanted = is_wanted(filter_, make_data(claim))
+    except MappingError as error:
+        wanted, reason = False, f"The filter fails on this call: {error}"
+    else:
+        if not wanted:
+            reason = "The filter says no"
+    if type_ not in spec.events:
+        wanted, reason = False, f"{type_} is not among its events"
+    return PreviewCallView(
+        call_id=call.call_id,
+        workspace_id=call.workspace_id,
+        type=type_,
+        is_wanted=wanted,
+        reason=reason,
+        body=body,
+        headers=_HEADERS,
+    )
+
+
+def _body(claim: ClaimedDelivery) -> tuple[Any, str | None]:
+    try:
+        return json.loads(make_body(claim)), None
+    except MappingError as error:
+        return None, str(error)
+
+
+def _fault_view(field: str, expression: str, fault: Fault) -> ExpressionFaultView:
+    line = column = None
+    if fault.offset is not None:
+        before = expression[: fault.offset]
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    return ExpressionFaultView(
+        field=field, message=fault.message, line=line, column=column, offset=fault.offset
+    )
+
+
+def _without_query(url: str) -> str:
+    """Tokens stand in queries."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(query=MASK if parts.query else ""))
+
+
+def _header_names(service: Service, destination: Destination) -> list[str]:
+    if destination.headers_sealed is None:
+        return []
+    try:
+        return list(json.loads(service.sealer.open(destination.headers_sealed)))
+    except SealError:
+        return []

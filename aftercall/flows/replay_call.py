@@ -1,0 +1,111 @@
+"""By hand: send one call to one destination, or to all that want it, whatever was sent before."""
+
+import uuid
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from aftercall.crm.mapping import MappingError, is_wanted, make_data
+from aftercall.db import deliveries as deliveries_db
+from aftercall.db import destinations as destinations_db
+from aftercall.db.delivery_search import DeliveryQuery, find_deliveries
+from aftercall.db.models import Call, CallPayload, Delivery, Destination
+from aftercall.domain.ids import new_id
+from aftercall.domain.states import DeliveryState
+from aftercall.flows.audit import Actor, record
+from aftercall.flows.errors import Conflict, NotFound
+from aftercall.flows.look import MAX_LIMIT, pick_call, show_call
+from aftercall.flows.preview_destination import as_claim
+from aftercall.flows.save_calls import event_type
+from aftercall.flows.service import Service
+from aftercall.flows.views import CallStory
+
+
+def replay_call(
+    service: Service,
+    call_id: str,
+    *,
+    workspace_id: str | None = None,
+    destination_id: uuid.UUID | None = None,
+    by: Actor | None = None,
+) -> CallStory:
+    """Its newest revision, under the delivery's id, or a new one where there is none yet.
+
+    To the destination that is named, whether its filter wants the call or not; else to all
+    that have a delivery of it already, and to all others that want it.
+    """
+    now = service.clock()
+    with service.database.transaction() as session:
+        call, payload = pick_call(session, call_id, workspace_id)
+        if payload is None:
+            raise Conflict(f"Call {call_id} is not saved yet: there is nothing to send")
+        existing = {
+            delivery.destination_id: delivery
+            for delivery, _, _ in find_deliveries(
+                session, DeliveryQuery(call_row_id=call.id, limit=MAX_LIMIT)
+            )
+            if delivery.revision == call.revision
+        }
+        chosen = _chosen(session, call, payload, destination_id, existing)
+        ids = []
+        for destination in chosen:
+            delivery = existing.get(destination.id)
+            if delivery is None:
+                ids.append(_deliver_anew(session, call, destination, now=now))
+            elif deliveries_db.replay_delivery(session, delivery.id, now=now):
+                ids.append(delivery.id)
+            elif destination_id is not None:
+                raise Conflict(f"Call {call_id} is being sent to {destination.name} right now")
+        record(session, by, "call.replayed", call.call_id, count=len(ids))
+    service.doorbell.ring_deliver(ids)
+    return show_call(service, call_id, workspace_id=call.workspace_id)
+
+
+def _chosen(
+    session: Session,
+    call: Call,
+    payload: CallPayload,
+    destination_id: uuid.UUID | None,
+    existing: dict[uuid.UUID, Delivery],
+) -> list[Destination]:
+    if destination_id is not None:
+        named = destinations_db.get_destination(session, destination_id)
+        if named is None:
+            raise NotFound(f"There is no destination {destination_id}")
+        return [named]
+    return [
+        one
+        for one in destinations_db.list_destinations(session)
+        if one.id in existing or _wants(one, call, payload)
+    ]
+
+
+def _wants(destination: Destination, call: Call, payload: CallPayload) -> bool:
+    if destination.workspace_id not in (None, call.workspace_id):
+        return False
+    if event_type(call.status or "") not in destination.events:
+        return False
+    claim = as_claim(
+        call, payload, id_=new_id(), type_="", created_at=call.received_at, mapping=None
+    )
+    try:
+        return is_wanted(destination.filter, make_data(claim))
+    except MappingError:
+        return False
+
+
+def _deliver_anew(
+    session: Session, call: Call, destination: Destination, *, now: datetime
+) -> uuid.UUID:
+    row = Delivery(
+        id=new_id(),
+        call_row_id=call.id,
+        destination_id=destination.id,
+        revision=call.revision,
+        type=event_type(call.status or ""),
+        state=DeliveryState.QUEUED if destination.enabled else DeliveryState.HELD,
+        due_at=now,
+        created_at=now,
+    )
+    session.add(row)
+    return row.id

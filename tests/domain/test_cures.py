@@ -1,0 +1,43 @@
+"""Each reason that the code writes down has a cure that fits it."""
+
+import pytest
+
+from aftercall.domain.cures import cure_for
+
+
+@pytest.mark.parametrize(
+    ("reason", "says"),
+    [
+        ("Twenty2 answered 401: UNAUTHORIZED", "API key and secret"),
+        ("gave up after 3 attempts: Twenty2 answered 403: no", "API key and secret"),
+        ("Twenty2 answered 404: CALL_NOT_FOUND", "check its id"),
+        ("Twenty2 answered 400: bad id", "refuses this id"),
+        ("Twenty2 answered 429", "Nothing to do"),
+        ("gave up after 10 attempts: Twenty2 answered 503", "refetch when it works"),
+        ("Twenty2's answer cannot be read: no JSON", "refetch when it works"),
+        ("gave up: the call is still initiated", "did not end"),
+        ("gave up: the worker was lost 3 times while it sent this delivery", "worker's log"),
+        ("the destination's filter failed: x", "filter"),
+        ("the destination's mapping failed: The mapping gives nothing", "mapping"),
+        ("gave up after 12 attempts: the hook answered 401", "headers"),
+        ("gave up after 12 attempts: the hook answered 404", "URL"),
+        ("the hook answered 410 (gone)", "enable"),
+        ("the hook answered 413", "too large"),
+        ("the hook answered 422", "compare its answer"),
+        ("the hook answered 301: redirects are not followed", "final URL"),
+        ("gave up after 12 attempts: the hook answered 429", "limit"),
+        ("gave up after 12 attempts: the hook answered 503", "when it works again"),
+        ("no answer from crm.example.com within 15 s", "could not be reached"),
+        ("10.0.0.1, which is not a public address", "private network"),
+        ("its destination was removed", "make it anew"),
+        ("something that nobody foresaw", "look at its attempts"),
+        ("", "look at its attempts"),
+        (None, "look at its attempts"),
+    ],
+)
+def test_every_reason_has_its_cure(reason: str | None, says: str) -> None:
+    assert says in cure_for(reason)
+
+
+def test_what_is_held_goes_on_when_its_destination_is_enabled() -> None:
+    assert "Enable" in cure_for("the hook answered 503", held=True)
