@@ -1,6 +1,6 @@
 # Every target sets up what it needs. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help up demo test check fix chaos bench lock clean
+.PHONY: help up demo test check fix chaos bench ratio lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -44,6 +44,9 @@ chaos: $(READY) ## Breaks everything while calls flow, then counts what was lost
 
 bench: $(READY) ## aftercall beside what people would use instead; BENCH="a b --quick" chooses
 	@$(BIN)/python -m bench $(BENCH)
+
+ratio: $(READY) ## Fails when aftercall is not at least 2.5 times as fast as the plain recipe
+	@$(BIN)/python -m bench.ratio
 
 lock: $(READY) ## Pins the newest versions that pyproject.toml allows
 	@$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header --quiet --upgrade -o requirements.lock

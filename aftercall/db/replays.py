@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import select, text
@@ -51,9 +51,17 @@ def as_parameters(conditions: ReplayConditions) -> dict[str, Any]:
     if conditions.reason is not None:
         found["reason"] = conditions.reason[:REASON_LENGTH]
     return {
-        name: value.isoformat() if isinstance(value, datetime) else str(value)
+        name: _as_text(value) if isinstance(value, datetime) else str(value)
         for name, value in found.items()
     }
+
+
+def _as_text(at: datetime) -> str:
+    # PostgreSQL reads no offset of 16 hours and more.
+    try:
+        return at.astimezone(UTC).isoformat()
+    except OverflowError:
+        return at.replace(tzinfo=UTC).isoformat()
 
 
 def _where(parameters: dict[str, Any]) -> str:

@@ -111,4 +111,6 @@ def _is_number(text: str) -> bool:
 
 
 def _bad_cursor() -> Invalid:
-    return Invalid([("cursor", "It is not a cursor that this list has answered")])
+    return Invalid(
+        [("cursor", "It is not a next_cursor or previous_cursor that this list has answered")]
+    )

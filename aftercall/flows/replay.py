@@ -84,8 +84,6 @@ def replay_matching(
     with service.database.transaction() as session:
         total = sum(one.count for one in replays_db.count_replayable(session, conditions))
         last = replays_db.newest_delivery(session)
-        if last is None:
-            return ReplayView(replayed=0)
         # Without the reason: it may quote what a hook said.
         given = {
             name: value
@@ -99,6 +97,8 @@ def replay_matching(
             count=total,
             **{name: str(value) for name, value in given.items()},
         )
+        if last is None:
+            return ReplayView(replayed=0)
         if total > AT_ONCE:
             row = Replay(
                 id=new_id(),

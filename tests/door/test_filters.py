@@ -108,7 +108,9 @@ def get(api: Api, path: str, query: str = "") -> Any:
     answer = api.call("GET", f"{path}?{query}")
     assert answer.status_code in (200, 401, 404, 409, 422), (path, query, answer.text)
     assert answer.elapsed.total_seconds() < 4, (path, query)
-    return answer.json() if answer.status_code == 200 else None
+    if answer.status_code != 200 or path.endswith(".csv"):
+        return None
+    return answer.json()
 
 
 def quoted(value: str) -> str:
@@ -141,7 +143,8 @@ def test_no_query_parameter_lets_sql_in(full: Api, database: Database) -> None:
             for value in INJECTIONS:
                 tried += 1
                 found = get(full, path, f"{parameter['name']}={quoted(value)}")
-                if found is not None:
+                # Numbers of everything are the same whatever was asked.
+                if found is not None and path != "/stats/overview":
                     assert "items" in found, (path, parameter["name"], value)
                     assert_no_more_than_meant(found["items"], parameter["name"], value)
     assert tried >= 14 * len(INJECTIONS)
@@ -159,6 +162,9 @@ def assert_no_more_than_meant(items: list[Any], name: str, value: str) -> None:
             or (item["caller_phone"] or "").endswith(value)
             for item in items
         ), (name, value)
+        return
+    if name == "reason":
+        assert all((item["last_error"] or "") == value for item in items), (name, value)
         return
     assert all(item.get(name) == value for item in items), (name, value)
 
@@ -193,7 +199,7 @@ def test_wildcards_are_letters(door: Door, database: Database) -> None:
         assert found == [call_id]
     for wildcard in ("+91%", "%0000000001", "+91________", "__________", "%%", "\\", "/%", "/_"):
         assert api.calls(q=wildcard) == [], wildcard
-    assert [call["call_id"] for call in api.calls(q="_5")] == ["callx1"]
+    assert [call["call_id"] for call in api.calls(q="_5")] == []
     assert len(api.calls(q="0000000001")) == 1
 
 

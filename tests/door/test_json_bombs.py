@@ -56,7 +56,12 @@ def bodies(_door: Door) -> list[tuple[str, str]]:
     """Method and path of every operation that takes a body, the webhook first."""
     paths = _door.api.open("/openapi.json").json()["paths"]
     found = [
-        (method.upper(), path.replace("{workspace_id}", "ws_1").replace("{destination_id}", ID))
+        (
+            method.upper(),
+            path.replace("{workspace_id}", "ws_1")
+            .replace("{destination_id}", ID)
+            .replace("{call_id}", "call_1"),
+        )
         for path, methods in paths.items()
         for method, operation in methods.items()
         if "requestBody" in operation and path.startswith("/api/v1")
