@@ -21,8 +21,8 @@ log = structlog.get_logger(__name__)
 OVERTIME = 75.0
 #: Bytes of one worker process. Past it an allocation fails, and with it the row that made it.
 MEMORY = 4 * 1024**3
-#: Bytes of a thread's stack: by default 8 MiB, half of all memory for 256 of them. The deepest
-#: recursion that Python allows takes less than half a MiB.
+#: Bytes of a thread's stack: by default 8 MiB, which count as memory. The deepest recursion that
+#: Python allows takes less than half a MiB.
 STACK = 2 * 1024**2
 _CHECK_EVERY = 5.0
 _EXIT_CODE = 70

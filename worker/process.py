@@ -18,7 +18,7 @@ from worker.alone import LastChances
 from worker.overtime import limit_memory, watch_overtime
 
 #: Requests under way at once, in each process and each direction.
-PLACES = 128
+PLACES = 256
 #: The longest request and its record.
 GRACE = 35.0
 

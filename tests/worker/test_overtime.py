@@ -75,11 +75,10 @@ def test_the_stacks_of_a_workers_threads_leave_the_memory_to_its_rows() -> None:
     program = """
         import threading
         from worker.overtime import MEMORY, limit_memory
-        from worker.process import PLACES
 
         limit_memory()
         stop = threading.Event()
-        threads = [threading.Thread(target=stop.wait) for _ in range(2 * PLACES)]
+        threads = [threading.Thread(target=stop.wait) for _ in range(64)]
         for thread in threads:
             thread.start()
         print(len(bytearray(MEMORY * 3 // 4)))
