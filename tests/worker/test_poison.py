@@ -61,7 +61,8 @@ class _Handler(BaseHTTPRequestHandler):
         (call_id,) = parse_qs(urlsplit(self.path).query)["call_id"]
         self.server.asked[call_id] += 1
         if call_id == POISON:
-            victim = process_behind(self.client_address[1], below=self.server.worker_pid)
+            ends = self.client_address[1], int(self.server.server_address[1])
+            victim = process_behind(ends, below=self.server.worker_pid)
             self.server.killed.append(victim)
             os.kill(victim, signal.SIGKILL)
             return
@@ -83,9 +84,9 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-def process_behind(port: int, *, below: int) -> int:
-    """Which descendant of `below` has the local TCP port."""
-    inode = _inode_of(port)
+def process_behind(ends: tuple[int, int], *, below: int) -> int:
+    """Which descendant of `below` has the connection between these TCP ports, its own first."""
+    inode = _inode_of(ends)
     for pid in descendants(below):
         try:
             links = [str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()]
@@ -93,15 +94,16 @@ def process_behind(port: int, *, below: int) -> int:
             continue
         if f"socket:[{inode}]" in links:
             return pid
-    raise AssertionError(f"no process of the worker has port {port}")
+    raise AssertionError(f"no process of the worker has the connection {ends}")
 
 
-def _inode_of(port: int) -> str:
+def _inode_of(ends: tuple[int, int]) -> str:
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         fields = line.split()
-        if int(fields[1].split(":")[1], 16) == port:
+        # Others' connections may have the same local port.
+        if tuple(int(end.rpartition(":")[2], 16) for end in fields[1:3]) == ends:
             return fields[9]
-    raise AssertionError(f"no connection from port {port}")
+    raise AssertionError(f"no connection between the ports {ends}")
 
 
 def descendants(pid: int) -> list[int]:
