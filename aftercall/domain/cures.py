@@ -94,3 +94,15 @@ def cure_for(reason: str | None, *, held: bool = False) -> str:
         if reason and re.search(pattern, reason):
             return cure
     return _UNKNOWN
+
+
+def cure_for_block(reason: str, *, has_credentials: bool) -> str:
+    """What to do about a workspace that is blocked. Its calls wait and are not lost."""
+    if not has_credentials:
+        return "Set its API key and secret: they are in Twenty2's dashboard."
+    if "429" in reason:
+        return "Nothing to do: it goes on by itself. If it comes often, set a lower limit."
+    return (
+        "Copy the API key and the secret anew from Twenty2's dashboard and set them: "
+        "the calls that wait go on at once."
+    )

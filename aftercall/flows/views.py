@@ -364,3 +364,30 @@ class WorkspaceCheckView(View):
     status_code: int | None
     message: str
     cure: str | None
+
+
+class SetUpView(View):
+    """How far the first set-up is."""
+
+    workspaces: list[WorkspaceView]
+    #: Their names.
+    destinations: list[str]
+    newest_call: CallStory | None
+
+    @property
+    def has_received(self) -> bool:
+        return self.newest_call is not None
+
+    @property
+    def has_credentials(self) -> bool:
+        return any(one.has_credentials for one in self.workspaces)
+
+    @property
+    def has_delivered(self) -> bool:
+        newest = self.newest_call
+        return newest is not None and any(one.state == "delivered" for one in newest.deliveries)
+
+    @property
+    def is_done(self) -> bool:
+        """Calls come, can be fetched, and have where to go."""
+        return self.has_received and self.has_credentials and bool(self.destinations)

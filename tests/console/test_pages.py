@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
+from starlette.responses import HTMLResponse
 
 from aftercall.db.models import Role
 from aftercall.flows.sign_in import SignedIn
@@ -36,9 +37,13 @@ def left_cookie(says: str) -> str:
     return answer.headers["set-cookie"].partition(";")[0]
 
 
+def page_of(request: Request) -> HTMLResponse:
+    return render(request, "error.html", code=404, title="A page", detail="")
+
+
 def test_what_was_done_is_said_on_the_next_page_and_once() -> None:
     request = request_of("mine", cookie=left_cookie("3 <deliveries> go again."))
-    page = render(request, "overview.html")
+    page = page_of(request)
     assert "3 &lt;deliveries&gt; go again." in bytes(page.body).decode()
     assert 'aftercall_flash=""; expires' in page.headers["set-cookie"]
 
@@ -50,7 +55,7 @@ def test_a_message_that_is_not_of_this_session_is_not_said() -> None:
         request_of("mine", cookie=f"{cookie[:-8]}AAAAAAA="),
         request_of("mine", cookie="aftercall_flash=x"),
     ):
-        assert "Something" not in bytes(render(request, "overview.html").body).decode()
+        assert "Something" not in bytes(page_of(request).body).decode()
 
 
 # ---- words -------------------------------------------------------------------

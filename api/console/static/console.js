@@ -200,6 +200,8 @@ document.addEventListener("focusout", () => setTimeout(() => {
 }));
 
 enhance(document);
+// So that the server's days begin where the viewer's do.
+document.cookie = `utc_offset=${-new Date().getTimezoneOffset()}; path=/; max-age=31536000; samesite=lax`;
 // On a phone the navigation scrolls: the page that is open is in sight.
 document.querySelector(".nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 setInterval(() => showTimes(document), 30_000);
