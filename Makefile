@@ -1,6 +1,6 @@
 # Every target sets up what it needs. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help up demo test check fix chaos bench ratio lock clean
+.PHONY: help up demo test check fix chaos bench ratio screenshots lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -17,7 +17,7 @@ $(READY): requirements-dev.lock pyproject.toml
 	@touch $(READY)
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: $(READY) ## The service for real, with embedded stores, until Ctrl-C
 	@$(BIN)/aftercall up
@@ -47,6 +47,9 @@ bench: $(READY) ## aftercall beside what people would use instead; BENCH="a b --
 
 ratio: $(READY) ## Fails when aftercall is not at least 2.5 times as fast as the plain recipe
 	@$(BIN)/python -m bench.ratio
+
+screenshots: $(READY) ## Pictures of the console's pages, made anew in docs/screenshots
+	@$(BIN)/python -m tests.browser.screenshots
 
 lock: $(READY) ## Pins the newest versions that pyproject.toml allows
 	@$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header --quiet --upgrade -o requirements.lock

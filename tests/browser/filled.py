@@ -3,9 +3,12 @@
 Done by the flows, as workers do it. Everything in it is made up.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
+
+from sqlalchemy import text
 
 from aftercall.crm.destination_spec import DestinationSpec
 from aftercall.flows.configure_destinations import create_destination, disable_destination
@@ -18,6 +21,7 @@ from tests.flows.work import accept, accept_rows, add_hook, deliver, fetch, queu
 SECOND: Final = SimulatedWorkspace(
     id="5f2b8c4de7a94c1f80b36a17", api_key="second-key", api_secret="second-secret", rate_limit=60
 )
+_REFUSED: Final = (3, 0, 1, 0)
 #: Half a day, most of them in the day's work.
 _BY_THE_HOUR: Final = (3, 8, 14, 22, 27, 31, 26, 29, 33, 24, 17, 9)
 
@@ -46,22 +50,34 @@ def fill(service: Service, simulator: Simulator, clock: Clock) -> Filled:
     add_hook(service, simulator, "tickets", events=["call.failed"])
     last: list[str] = []
     for hours_ago, count in zip(range(len(_BY_THE_HOUR), 0, -1), _BY_THE_HOUR, strict=True):
-        clock.now = end - timedelta(hours=hours_ago)
         last = simulator.twentytwo.make_calls(count)
-        fetch(service, accept_rows(service, last))
-        if hours_ago in (4, 7):
-            refusing = [Fault.UNPROCESSABLE] * (3 if hours_ago == 4 else 1)
-            simulator.crm.hook("leads-crm").fail_next(*refusing)
+        rows = accept_rows(service, last)
+        fetch(service, rows)
+        simulator.crm.hook("leads-crm").fail_next(*[Fault.UNPROCESSABLE] * _REFUSED[hours_ago % 4])
         deliver(service, queued_ids(service))
-    clock.now = end - timedelta(minutes=40)
+        _move_back(service, rows, timedelta(hours=hours_ago))
     dead_call = _give_up_one(service, simulator)
     _hold_some(service, simulator)
     _block_the_second(service, simulator)
     # What has only just come.
-    clock.now = end - timedelta(minutes=2)
+    clock.now = end - timedelta(seconds=100)
     accept(service, simulator.twentytwo.make_calls(4))
     clock.now = end
     return Filled(last[0], dead_call, SECOND.id)
+
+
+def _move_back(service: Service, rows: Sequence[int], time: timedelta) -> None:
+    """Hooks refuse a signature that is old, so the past is made of what happened now."""
+    times = {
+        "calls": ("id", ("received_at", "fetched_at", "due_at")),
+        "attempts": ("call_row_id", ("started_at",)),
+        "deliveries": ("call_row_id", ("created_at", "delivered_at")),
+    }
+    with service.database.transaction() as session:
+        for table, (key, columns) in times.items():
+            moved = ", ".join(f"{column} = {column} - :time" for column in columns)
+            statement = f"UPDATE {table} SET {moved} WHERE {key} = ANY(:rows)"  # noqa: S608
+            session.execute(text(statement), {"time": time, "rows": list(rows)})
 
 
 def _give_up_one(service: Service, simulator: Simulator) -> str:
