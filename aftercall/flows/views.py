@@ -383,6 +383,15 @@ class SetUpView(View):
         return any(one.has_credentials for one in self.workspaces)
 
     @property
+    def may_fetch(self) -> bool:
+        """Whether Twenty2 would be asked with them."""
+        return any(one.has_credentials and not one.is_blocked for one in self.workspaces)
+
+    @property
+    def has_fetched(self) -> bool:
+        return self.newest_call is not None and self.newest_call.fetched_at is not None
+
+    @property
     def has_delivered(self) -> bool:
         newest = self.newest_call
         return newest is not None and any(one.state == "delivered" for one in newest.deliveries)

@@ -84,6 +84,7 @@ def test_from_the_first_set_up_to_the_first_delivered_call(
     expect(page.locator("#set-up-state-1")).to_have_text("Webhooks arrive")
     expect(page.get_by_role("link", name=call_id)).to_be_visible()
     work()
+    expect(page.locator("#set-up-state-2")).to_have_text("They work")
     expect(page.locator("#set-up-state-4")).to_have_text("Delivered")
     expect(page.get_by_text("Delivered to leads")).to_be_visible()
     assert simulator.crm.accepted_call_ids("leads") == {call_id}
@@ -189,6 +190,22 @@ def test_a_reader_looks_and_changes_nothing(
             page.get_by_role("button", name=re.compile("Check|Save|Send|End|Add"))
         ).to_have_count(0)
         window.check()
+
+
+def test_long_names_break_nothing(look: Look, console: Api) -> None:
+    console.webhook({"call_id": "c" * 128, "workspace_id": "w" * 128})
+    console.post("/destinations", {"name": "n" * 100, "url": "http://127.0.0.1:9/h"}, status=201)
+    window = look(size="phone")
+    window.sign_in()
+    for path in ("/", "/set-up", "/workspaces", f"/workspaces/{'w' * 128}"):
+        window.open(path)
+        window.check()
+
+
+def test_days_begin_where_the_viewer_lives(look: Look, console: Api) -> None:
+    page = look().sign_in()
+    told = {one["name"]: one["value"] for one in page.context.cookies()}
+    assert told["utc_offset"] == "330"
 
 
 def test_without_the_script_the_overview_and_the_set_up_work(look: Look, console: Api) -> None:

@@ -4,10 +4,13 @@ from html import unescape
 
 import pytest
 
+from aftercall.flows.service import Service
+from aftercall.simulator import Fault, Simulator
 from api.console.gate import COOKIE
 from tests.api.server import Api
 from tests.conftest import WEBHOOK_TOKEN, WORKSPACE
 from tests.console.visitor import Visitor
+from tests.flows.work import accept_rows, fetch
 
 
 def state(visitor: Visitor, number: int, path: str = "/set-up") -> str:
@@ -89,6 +92,15 @@ def test_with_several_workspaces_it_is_asked_whose_call_it_is(console: Api, admi
     assert '<option value="ws_2">' in admin.get("/set-up").text
     admin.submit("/set-up/webhook", {"call_id": "call_1", "workspace_id": "ws_2"})
     assert console.get("/calls/call_1")["workspace_id"] == "ws_2"
+
+
+def test_credentials_that_twenty2_refused_are_said_to_be(
+    admin: Visitor, service: Service, simulator: Simulator
+) -> None:
+    [call_id] = simulator.twentytwo.make_calls(1)
+    simulator.twentytwo.fail_next(call_id, Fault.UNAUTHORIZED)
+    fetch(service, accept_rows(service, [call_id]))
+    assert state(admin, 2) == "Refused"
 
 
 def test_half_of_the_credentials_is_a_fault_and_never_comes_back(admin: Visitor) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from aftercall.domain.cures import cure_for
+from aftercall.domain.cures import cure_for, cure_for_block
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,16 @@ def test_every_reason_has_its_cure(reason: str | None, says: str) -> None:
 
 def test_what_is_held_goes_on_when_its_destination_is_enabled() -> None:
     assert "Enable" in cure_for("the hook answered 503", held=True)
+
+
+@pytest.mark.parametrize(
+    ("reason", "has_credentials", "says"),
+    [
+        ("It has no credentials", False, "Set its API key and secret"),
+        ("Twenty2 answered 401: UNAUTHORIZED", True, "anew"),
+        ("Twenty2 answered 403 (5 times in a row)", True, "anew"),
+        ("Twenty2 answered 429", True, "Nothing to do"),
+    ],
+)
+def test_each_block_has_a_cure(reason: str, has_credentials: bool, says: str) -> None:
+    assert says in cure_for_block(reason, has_credentials=has_credentials)
