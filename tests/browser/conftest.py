@@ -16,9 +16,9 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, s
 
 from tests.api.server import Api
 from tests.conftest import ADMIN_TOKEN
-from tests.console.conftest import _console, console, database
+from tests.console.conftest import _console, console, database, teller
 
-__all__ = ["_console", "console", "database"]
+__all__ = ["_console", "console", "database", "teller"]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 NO_CHROMIUM = (

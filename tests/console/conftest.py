@@ -6,8 +6,12 @@ import pytest
 
 from aftercall.db.session import Database
 from aftercall.embedded import StoreUrls
+from aftercall.flows.service import Service
+from aftercall.simulator import Simulator
 from tests.api.server import Api, running_api
 from tests.api.working import emptied
+from tests.conftest import Clock
+from tests.console.telling import Teller
 from tests.console.visitor import READONLY_TOKEN, Visitor
 
 
@@ -51,3 +55,9 @@ def reader(console: Api) -> Iterator[Visitor]:
     with Visitor(console.origin) as visitor:
         visitor.sign_in(READONLY_TOKEN)
         yield visitor
+
+
+@pytest.fixture
+def teller(console: Api, simulator: Simulator, service: Service, clock: Clock) -> Teller:
+    """Calls with a past."""
+    return Teller(console, simulator, service, clock)
