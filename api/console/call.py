@@ -131,7 +131,9 @@ def replay(
     if not names:
         says = "Nothing was sent: no destination wants this call."
         return redirect(request, onward, says=says, tone="note")
-    return redirect(request, onward, says=f"The call goes again to {', '.join(names)}."[:400])
+    return redirect(
+        request, onward, says=f"The call goes again to {', '.join(sorted(names))}."[:400]
+    )
 
 
 @router.get("/call/request/{delivery_id:uuid}")

@@ -52,7 +52,7 @@ class CallFilter:
     @property
     def is_detailed(self) -> bool:
         """Whether one of the seldom fields is in use, or wrong."""
-        return bool(self.status or self.workspace_id or self.parameter or self.faults)
+        return bool(self.status or self.workspace_id or self.parameter)
 
     def params(self) -> list[tuple[str, str]]:
         """For a URL; without what is empty."""

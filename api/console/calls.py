@@ -26,12 +26,16 @@ from api.console.call_filter import TIMES, FilterOf
 from api.console.gate import ConsoleRoute, ViewerOf
 from api.console.live import Event, live_response, prepend, replace
 from api.console.pages import redirect, render, render_text
+from api.console.words import as_text
 from api.routes.parameters import Text
 
 router = APIRouter(route_class=ConsoleRoute, include_in_schema=False)
 
 _ROWS = "calls-rows"
 _MOST_FAULTS = 5
+_MOST_HIGHLIGHTS = 3
+_MOST_NAME = 24
+_MOST_VALUE = 52
 
 
 @router.get("/calls")
@@ -210,6 +214,21 @@ def who_of(call: CallView) -> str | None:
     return call.callee_phone or call.caller_phone
 
 
+def highlights(parameters: dict[str, Any]) -> list[tuple[str, str]]:
+    """A few of the output parameters, shortened; those that read well in a line come first."""
+    plain = [one for one in parameters.items() if not isinstance(one[1], (dict, list))]
+    nested = [one for one in parameters.items() if isinstance(one[1], (dict, list))]
+    chosen = [*plain, *nested][:_MOST_HIGHLIGHTS]
+    return [
+        (shortened(name, _MOST_NAME), shortened(as_text(value), _MOST_VALUE))
+        for name, value in chosen
+    ]
+
+
+def shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
+
+
 def row_id(call: CallView) -> str:
     """An id of HTML: what is in a call's id may not be in one."""
     named = f"{call.workspace_id}/{call.call_id}".encode()
@@ -238,6 +257,7 @@ def _row_words(*, shown: bool) -> dict[str, Any]:
     return {
         "shown": shown,
         "call_path": call_path,
+        "highlights": highlights,
         "length": length,
         "row_id": row_id,
         "summary_of": summary_of,

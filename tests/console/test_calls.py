@@ -13,7 +13,7 @@ import requests
 from aftercall.domain.states import CallState
 from aftercall.simulator import Fault
 from api.console.call_filter import CallFilter, read_filter
-from api.console.calls import call_path, length
+from api.console.calls import call_path, highlights, length
 from tests.api.server import Api
 from tests.conftest import WORKSPACE
 from tests.console.telling import HOSTILE, Teller, learned
@@ -247,3 +247,8 @@ def test_a_filter_is_written_into_a_url_without_what_is_empty() -> None:
 )
 def test_how_long_a_call_was(seconds: int, says: str) -> None:
     assert length(seconds) == says
+
+
+def test_what_reads_well_in_a_line_comes_first() -> None:
+    found = highlights({"n" * 30: {"a": 1}, "yes": True, "long": "word " * 40, "none": None})
+    assert found == [("yes", "true"), ("long", "word " * 10 + "w…"), ("none", "")]

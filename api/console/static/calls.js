@@ -8,12 +8,13 @@ if (filters) {
   filters.querySelector("[data-zone]").value = Intl.DateTimeFormat().resolvedOptions().timeZone || "";
   const dates = filters.querySelector("[data-dates]");
   const when = filters.elements.when;
-  const show = () => { dates.hidden = when.value !== "dates"; };
+  const show = () => { dates.hidden = when.value !== "dates"; dates.toggleAttribute("data-open", !dates.hidden); };
   when.addEventListener("change", () => { show(); if (!dates.hidden) dates.querySelector("input").focus(); });
   show();
   // What is not filled in has no business in the URL.
   filters.addEventListener("formdata", ({ formData }) => {
     for (const [name, value] of [...formData.entries()]) if (value === "") formData.delete(name);
+    if (dates.hidden && when.value !== "today") formData.delete("zone");
     if (dates.hidden) { formData.delete("since"); formData.delete("until"); }
   });
 }
