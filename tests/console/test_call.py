@@ -299,3 +299,14 @@ def test_an_open_list_is_told_of_new_calls_and_of_what_became_of_them(
         assert not any("other_1" in line for line in seen)
         teller.work()
         assert next(line for line in lines if ">Fetched<" in line)
+
+
+def test_what_is_not_known_has_a_dash_and_no_gap(admin: Visitor, teller: Teller) -> None:
+    nothing = {"duration_seconds": None, "billed_duration_seconds": None, "cost": None}
+    teller.tell("call_1", **nothing, callee_phone=None, caller_phone=None, agent_id=None)
+    teller.tell("call_2", is_worked=False)
+    page = admin.get("/calls/call_1").text
+    assert "Length –" in told(page)
+    assert "Cost –" in told(page)
+    assert not re.search(r"<dd>\s*</dd>", page)
+    assert "Length" not in admin.get("/calls/call_2").text
