@@ -5,12 +5,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+import structlog
+
 from aftercall.crm.mapping import make_body
 from aftercall.crm.signing import signature_headers
 from aftercall.domain.exchange import Exchange
 from aftercall.domain.work import ClaimedDelivery
 from aftercall.http import AddressGuard, HttpClient, Limits, Request, without_secrets
-from aftercall.sealing import Sealer
+from aftercall.sealing import Sealer, SealError
+
+log = structlog.get_logger(__name__)
 
 #: A hook's answer is read for the story only.
 MAX_ANSWER_BYTES = 64 * 1024
@@ -49,7 +53,7 @@ def prepare(delivery: ClaimedDelivery, *, sealer: Sealer, now: datetime) -> Prep
     body = make_body(delivery)
     secrets = [sealer.open(delivery.secret_sealed)]
     if delivery.old_secret_sealed and delivery.old_secret_until and now < delivery.old_secret_until:
-        secrets.append(sealer.open(delivery.old_secret_sealed))
+        secrets.extend(_old_secret(delivery, sealer))
     custom = json.loads(sealer.open(delivery.headers_sealed)) if delivery.headers_sealed else {}
     headers = {
         **custom,
@@ -64,6 +68,20 @@ def prepare(delivery: ClaimedDelivery, *, sealer: Sealer, now: datetime) -> Prep
         # "Bearer x" and "x" alike.
         secrets=(*custom.values(), *(value.rpartition(" ")[2] for value in custom.values())),
     )
+
+
+def _old_secret(delivery: ClaimedDelivery, sealer: Sealer) -> list[str]:
+    """None when no key opens it any more: who has the new one is served all the same."""
+    try:
+        return [sealer.open(delivery.old_secret_sealed or "")]
+    except SealError as error:
+        log.warning(
+            "destination.old_secret_unreadable",
+            destination_id=str(delivery.destination_id),
+            destination=delivery.destination_name,
+            why=str(error),
+        )
+        return []
 
 
 class HookSender:

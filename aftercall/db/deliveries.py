@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 
 from aftercall.db.attempts import AttemptRow, insert_attempts
 from aftercall.db.rows import as_rows
@@ -286,51 +286,60 @@ def due_deliveries(
     return list(rows.scalars())
 
 
-# A delivery that was made in the moment in which its destination was disabled.
-_HOLD_STRAYS = text(
-    """
-    UPDATE deliveries d SET state = CASE WHEN t.removed_at IS NULL THEN 'held' ELSE 'dead' END,
-      last_error = CASE WHEN t.removed_at IS NULL THEN d.last_error
-        ELSE 'its destination was removed' END
-    FROM destinations t
-    WHERE t.id = d.destination_id AND d.state = 'queued'
-      AND (NOT t.enabled OR t.removed_at IS NOT NULL)
-    """
+#: So many follow their destination at once, a tenth of a second of work; a sweep takes the next.
+#: Meanwhile the destination's row is locked, and who claims deliveries waits for it.
+AT_ONCE = 5_000
+
+_SETTLED = "('dead', 'held', 'delivered', 'skipped')"
+
+
+def _follow(state: str, *, destinations: str, sets: str) -> TextClause:
+    """Moves some deliveries in this state, of destinations like these; of one, or of all."""
+    settled = f" AND d.state IN {_SETTLED}" if state == "held" else ""
+    return text(
+        f"""
+        UPDATE deliveries SET {sets} WHERE state = '{state}' AND id IN (
+          SELECT n.id FROM destinations t CROSS JOIN LATERAL (
+            SELECT d.id FROM deliveries d
+            WHERE d.destination_id = t.id AND d.state = '{state}'{settled} LIMIT :count
+          ) AS n
+          WHERE {destinations} AND (CAST(:id AS uuid) IS NULL OR t.id = :id) LIMIT :count
+        )
+        """
+    )
+
+
+_HOLD = _follow(
+    "queued", destinations="NOT t.enabled AND t.removed_at IS NULL", sets="state = 'held'"
 )
-
-
-def hold_strays(executor: Executor) -> None:
-    executor.execute(_HOLD_STRAYS)
-
-
-_HOLD = text("UPDATE deliveries SET state = 'held' WHERE destination_id = :id AND state = 'queued'")
-_UNHOLD = text(
-    """
-    UPDATE deliveries SET state = 'queued', due_at = least(due_at, :now)
-    WHERE destination_id = :id AND state = 'held'
-    """
+_UNHOLD = _follow(
+    "held",
+    destinations="t.enabled AND t.removed_at IS NULL",
+    sets="state = 'queued', due_at = least(due_at, :now)",
 )
-_BURY = text(
+_BURY = [
+    _follow(
+        state,
+        destinations="t.removed_at IS NOT NULL",
+        sets="state = 'dead', last_error = 'its destination was removed'",
+    )
+    for state in ("queued", "held")
+]
+
+
+def follow_destinations(
+    executor: Executor, destination_id: uuid.UUID | None = None, *, now: datetime
+) -> None:
+    """Deliveries become what their destination says, up to `AT_ONCE` of each kind.
+
+    Disabled: what waits is held. Enabled: what was held is due. Removed: both are dead,
+    and can be seen. Also those that were made in the very moment in which it changed.
     """
-    UPDATE deliveries SET state = 'dead', last_error = 'its destination was removed'
-    WHERE destination_id = :id AND state IN ('queued', 'held')
-    """
-)
-
-
-def hold_deliveries(executor: Executor, destination_id: uuid.UUID) -> None:
-    """Its destination is disabled: what waits, keeps."""
-    executor.execute(_HOLD, {"id": destination_id})
-
-
-def unhold_deliveries(executor: Executor, destination_id: uuid.UUID, *, now: datetime) -> None:
-    """Its destination is enabled: what was kept is due."""
-    executor.execute(_UNHOLD, {"id": destination_id, "now": now})
-
-
-def bury_deliveries(executor: Executor, destination_id: uuid.UUID) -> None:
-    """Its destination is removed: what waited is dead, and can be seen."""
-    executor.execute(_BURY, {"id": destination_id})
+    where = {"id": destination_id, "count": AT_ONCE}
+    executor.execute(_HOLD, where)
+    executor.execute(_UNHOLD, {**where, "now": now})
+    for statement in _BURY:
+        executor.execute(statement, where)
 
 
 _REPLAY = text(

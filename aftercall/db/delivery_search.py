@@ -7,13 +7,17 @@ wait are few enough to sort. No page reads more than a few thousand rows.
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from sqlalchemy import Select, func, select, text
 from sqlalchemy.orm import Session
 
 from aftercall.db.models import Call, Delivery, Destination
+from aftercall.domain.ids import first_id
 from aftercall.domain.states import DeliveryState
 
+#: An id is made within this time of the moment that stands as `created_at`.
+_SLACK = timedelta(minutes=15)
 #: So much of a reason makes a group.
 REASON_LENGTH = 200
 SETTLED = frozenset(
@@ -45,6 +49,9 @@ class DeliveryQuery:
     reason: str | None = None
     call_id: str | None = None
     call_row_id: int | None = None
+    #: About `created_at`.
+    since: datetime | None = None
+    until: datetime | None = None
     place: DeliveryPlace | None = None
     limit: int = 50
 
@@ -70,13 +77,16 @@ def find_deliveries(session: Session, query: DeliveryQuery) -> list[DeliveryRow]
 def _ids(session: Session, query: DeliveryQuery) -> Sequence[uuid.UUID]:
     if query.id is not None or query.call_id is not None or query.call_row_id is not None:
         return list(session.scalars(_page(_of_few(query), query)))
-    if query.destination_id is None and query.state not in SETTLED:
+    if query.destination_id is None and query.state not in SETTLED and not query.reason:
         return list(session.scalars(_page(_where(query), query)))
     if query.destination_id is not None:
         destinations = [query.destination_id]
     else:
         destinations = list(session.scalars(select(Destination.id)))
     states = list(DeliveryState) if query.state is None else [query.state]
+    if query.reason and query.state is None:
+        # Whatever was delivered has no reason: it need not be looked through.
+        states.remove(DeliveryState.DELIVERED)
     # One short walk along the index for each; the newest of all are the page.
     return [
         id_
@@ -114,6 +124,14 @@ def _where(query: DeliveryQuery) -> Select[uuid.UUID]:
     if query.reason is not None:
         said = func.coalesce(func.left(Delivery.last_error, REASON_LENGTH), "")
         rows = rows.where(said == query.reason[:REASON_LENGTH])
+    if query.since is not None:
+        rows = rows.where(
+            Delivery.created_at >= query.since, Delivery.id >= first_id(query.since - _SLACK)
+        )
+    if query.until is not None:
+        rows = rows.where(
+            Delivery.created_at < query.until, Delivery.id < first_id(query.until + _SLACK)
+        )
     return rows
 
 

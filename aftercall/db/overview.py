@@ -94,7 +94,8 @@ _GROUPS = text(
       ) AS n
       GROUP BY 1
     ) AS g
-    WHERE CAST(:state AS text) IS NULL OR s.state = :state
+    WHERE (CAST(:state AS text) IS NULL OR s.state = :state)
+      AND (CAST(:id AS uuid) IS NULL OR t.id = :id)
     ORDER BY g.count DESC, g.newest DESC LIMIT :count
     """
 )
@@ -113,10 +114,17 @@ _CALL_GROUPS = text(
 
 
 def delivery_groups(
-    executor: Executor, *, state: str | None = None, newest: int = _ALL, count: int = 500
+    executor: Executor,
+    *,
+    state: str | None = None,
+    destination_id: uuid.UUID | None = None,
+    newest: int = _ALL,
+    count: int = 500,
 ) -> list[FailureCount]:
     """Dead and held deliveries by destination and reason, the largest group first."""
-    rows = executor.execute(_GROUPS, {"state": state, "newest": newest, "count": count})
+    rows = executor.execute(
+        _GROUPS, {"state": state, "id": destination_id, "newest": newest, "count": count}
+    )
     return [FailureCount(*row) for row in rows]
 
 

@@ -23,6 +23,7 @@ from aftercall.db import deliveries as deliveries_db
 from aftercall.db import destinations as destinations_db
 from aftercall.db.attempts import excerpt
 from aftercall.db.models import Destination
+from aftercall.db.overview import count_undone
 from aftercall.db.workspaces import get_workspace
 from aftercall.domain.exchange import Answer
 from aftercall.domain.ids import new_id
@@ -64,12 +65,23 @@ def read_spec(fields: Any) -> DestinationSpec:
 
 def list_destinations(service: Service) -> list[DestinationView]:
     with service.database.transaction() as session:
-        return [_view(service, row) for row in destinations_db.list_destinations(session)]
+        undone = count_undone(session)
+        return [
+            _view(service, row, undone.get(row.id))
+            for row in destinations_db.list_destinations(session)
+        ]
+
+
+def names_of_destinations(service: Service) -> list[tuple[uuid.UUID, str]]:
+    """In the order in which they were made."""
+    with service.database.transaction() as session:
+        return [(row.id, row.name) for row in destinations_db.list_destinations(session)]
 
 
 def show_destination(service: Service, destination_id: uuid.UUID) -> DestinationView:
     with service.database.transaction() as session:
-        return _view(service, _get(session, destination_id))
+        row = _get(session, destination_id)
+        return _view(service, row, _undone(session, row))
 
 
 def find_destination_id(service: Service, name_or_id: str) -> uuid.UUID:
@@ -125,7 +137,7 @@ def change_destination(
             _write(service, session, row, spec, now=now)
             session.flush()
             session.refresh(row)
-            return _view(service, row)
+            return _view(service, row, _undone(session, row))
     except IntegrityError:
         raise Conflict(f"There is a destination named {change.get('name')!r} already") from None
 
@@ -165,7 +177,7 @@ def rotate_secret(
         session.flush()
         session.refresh(row)
         record(session, by, "destination.secret_rotated", destination_id)
-        view = _view(service, row)
+        view = _view(service, row, _undone(session, row))
     return NewDestinationView(**view.model_dump(), secret=secret)
 
 
@@ -183,7 +195,7 @@ def remove_destination(
         row.old_secret_until = None
         row.secret_sealed = service.sealer.seal(new_secret())
         session.flush()
-        deliveries_db.bury_deliveries(session, destination_id)
+        deliveries_db.follow_destinations(session, destination_id, now=service.clock())
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +283,14 @@ def test_destination(
             status_code=None,
             duration_ms=0,
             reason=f"the mapping failed on the sample call: {error}",
+            response_excerpt=None,
+        )
+    except SealError as error:
+        return TestView(
+            outcome="dead",
+            status_code=None,
+            duration_ms=0,
+            reason=f"its secrets do not open: {error}",
             response_excerpt=None,
         )
     sender = HookSender(guard=service.guard())
@@ -395,14 +415,22 @@ def _write(
         row.failures_in_a_row = 0
         row.paused_until = None
         session.flush()
-        deliveries_db.unhold_deliveries(session, row.id, now=now)
+        deliveries_db.follow_destinations(session, row.id, now=now)
     elif was_enabled and not spec.enabled:
         row.disabled_reason = "Disabled by hand"
         session.flush()
-        deliveries_db.hold_deliveries(session, row.id)
+        deliveries_db.follow_destinations(session, row.id, now=now)
 
 
-def _view(service: Service, row: Destination) -> DestinationView:
+def _undone(session: Session, row: Destination) -> dict[str, int]:
+    return count_undone(session, row.id).get(row.id, {})
+
+
+def _view(
+    service: Service, row: Destination, undone: dict[str, int] | None = None
+) -> DestinationView:
+    """`undone`: its deliveries that wait or are held; of a new one there are none."""
+    undone = undone or {}
     headers = dict.fromkeys(_open_headers(service, row), MASK)
     return DestinationView(
         **{name: getattr(row, name) for name in _FIELDS},
@@ -416,6 +444,8 @@ def _view(service: Service, row: Destination) -> DestinationView:
         old_secret_until=row.old_secret_until
         if row.old_secret_until is not None and row.old_secret_until > service.clock()
         else None,
+        waiting=undone.get("queued", 0),
+        held=undone.get("held", 0),
         created_at=row.created_at,
         updated_at=row.updated_at,
     )

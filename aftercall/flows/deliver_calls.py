@@ -330,7 +330,7 @@ def _reason_to_disable(result: Sent, *, now: datetime) -> str | None:
 
 def _disable(executor: Executor, claim: ClaimedDelivery, reason: str, *, now: datetime) -> None:
     if destinations_db.disable_destination(executor, claim.destination_id, reason=reason, now=now):
-        deliveries_db.hold_deliveries(executor, claim.destination_id)
+        deliveries_db.follow_destinations(executor, claim.destination_id, now=now)
         log.warning(
             "destination.disabled",
             destination_id=str(claim.destination_id),

@@ -150,10 +150,17 @@ def list_deliveries(
     )
 
 
-def list_groups(service: Service, *, state: DeliveryState | None = None) -> FailuresView:
+def list_groups(
+    service: Service,
+    *,
+    state: DeliveryState | None = None,
+    destination_id: uuid.UUID | None = None,
+) -> FailuresView:
     """Dead and held deliveries by destination and reason, the largest group first."""
     with service.database.transaction() as session:
-        groups = delivery_groups(session, state=None if state is None else state.value)
+        groups = delivery_groups(
+            session, state=None if state is None else state.value, destination_id=destination_id
+        )
     return FailuresView(
         items=[
             FailureView(**asdict(one), cure=cure_for(one.reason, held=one.state == "held"))

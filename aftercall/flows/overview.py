@@ -1,5 +1,6 @@
 """How it goes, at a glance: what came and went, what waits, who is unwell, and what to do."""
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -97,6 +98,23 @@ def show_overview(
         failures=failures[:_SHOWN_FAILURES],
         newest_event_at=newest,
     )
+
+
+def show_health(
+    service: Service, destination_id: uuid.UUID | None = None
+) -> list[DestinationHealthView]:
+    """Of the last 24 h: of every destination, or of one."""
+    now = service.clock()
+    since = _half_hour(now - _DAY)
+    with service.database.transaction() as session:
+        activity, _ = activity_since(session, since, fine_since=since, step=_DAY)
+        undone = overview_db.count_undone(session, destination_id)
+        destinations = list_destinations(session)
+    return [
+        _health(row, activity, undone.get(row.id, {}), now=now)
+        for row in destinations
+        if destination_id in (None, row.id)
+    ]
 
 
 def use_of(service: Service, view: WorkspaceView) -> WorkspaceUseView:

@@ -68,11 +68,7 @@ class PreviewSpec(BaseModel):
 
 def preview_destination(service: Service, spec: PreviewSpec) -> PreviewView:
     """Faults with their place, or what the calls would give."""
-    faults = [
-        _fault_view(field, expression, fault)
-        for field, expression in (("filter", spec.filter), ("mapping", spec.mapping))
-        if expression and expression.strip() and (fault := fault_of(expression)) is not None
-    ]
+    faults = find_faults(filter_=spec.filter, mapping=spec.mapping)
     if faults:
         return PreviewView(faults=faults, calls=[])
     with service.database.transaction() as session:
@@ -93,6 +89,15 @@ def preview_destination(service: Service, spec: PreviewSpec) -> PreviewView:
             if payload is not None
         ],
     )
+
+
+def find_faults(*, filter_: str | None, mapping: str | None) -> list[ExpressionFaultView]:
+    """What is wrong with them, and where."""
+    return [
+        _fault_view(field, expression, fault)
+        for field, expression in (("filter", filter_), ("mapping", mapping))
+        if expression and expression.strip() and (fault := fault_of(expression)) is not None
+    ]
 
 
 def show_request(service: Service, delivery_id: uuid.UUID) -> RequestView:

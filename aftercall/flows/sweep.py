@@ -46,7 +46,7 @@ def sweep(service: Service, *, waiting_messages: Callable[[QueueName], int]) -> 
     with service.database.transaction() as session:
         lapsed_calls = calls_db.release_lapsed_calls(session, now=now)
         lapsed_deliveries = deliveries_db.release_lapsed_deliveries(session, now=now)
-        deliveries_db.hold_strays(session)
+        deliveries_db.follow_destinations(session, now=now)
     with service.database.transaction() as session:
         count_activity(session)
     step_replays(service)

@@ -140,6 +140,9 @@ class DestinationView(View):
     paused_until: datetime | None
     #: The secret before signs as well, until then.
     old_secret_until: datetime | None
+    #: Deliveries that wait for their turn, and those that are held while it is disabled.
+    waiting: int
+    held: int
     created_at: datetime
     updated_at: datetime
 

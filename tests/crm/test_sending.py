@@ -214,3 +214,16 @@ def test_the_signature_is_made_with_the_secret_of_the_row(
     assert simulator.report().bad_signatures == 1
     after = replace(delivery, secret_sealed=SEALER.seal(rotated))
     assert status_of(sender.post(prepared(after))) == 200
+
+
+def test_an_old_secret_that_no_key_opens_any_more_is_passed_over(
+    delivery: ClaimedDelivery,
+) -> None:
+    now = datetime.now(UTC)
+    overlapping = replace(
+        delivery,
+        old_secret_sealed=Sealer("a key that was lost").seal(new_secret()),
+        old_secret_until=now + timedelta(hours=1),
+    )
+    signature = prepared(overlapping, now=now).headers["webhook-signature"]
+    assert signature == prepared(delivery, now=now).headers["webhook-signature"]
