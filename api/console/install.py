@@ -6,7 +6,21 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 from api.access import PREFIX
-from api.console import assets, audit, call, calls, overview, set_up, sign_in, style, workspaces
+from api.console import (
+    assets,
+    audit,
+    call,
+    calls,
+    deliveries,
+    destination_form,
+    destinations,
+    overview,
+    replays,
+    set_up,
+    sign_in,
+    style,
+    workspaces,
+)
 from api.console.errors import error_response, wants_page
 from api.console.gate import Viewer, find_viewer
 from api.problems import Problem, problem_response
@@ -23,7 +37,21 @@ def install_console(app: FastAPI) -> None:
             return error_response(request, Problem(404, _NO_PAGE))
         return problem_response(404, str(error.detail), dict(error.headers or {}))
 
-    for page in (assets, sign_in, overview, set_up, calls, call, workspaces, audit, style):
+    for page in (
+        assets,
+        sign_in,
+        overview,
+        set_up,
+        calls,
+        call,
+        deliveries,
+        replays,
+        destinations,
+        destination_form,
+        workspaces,
+        audit,
+        style,
+    ):
         app.include_router(page.router, include_in_schema=False)
 
 

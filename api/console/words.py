@@ -25,6 +25,10 @@ STATES: dict[str, tuple[str, str]] = {
     "works": ("good", "Nothing stands in the way"),
     "open": ("bad", "Paused after many failures"),
     "closed": ("good", "Deliveries go out"),
+    "probing": ("warn", "One delivery finds out whether it works again"),
+    "running": ("busy", "A step at a time"),
+    "done": ("good", "At its end"),
+    "canceled": ("quiet", "Stopped by hand"),
 }
 
 
@@ -96,6 +100,15 @@ def pretty_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, indent=2, default=str)
 
 
+#: As bodies have phone numbers: ten digits or more, not in the middle of a word or a number.
+_PHONE = re.compile(r"(?<![\w.+-])(\+?\d{10,15})(?![\w.-])")
+
+
+def phone_parts(text: str) -> list[tuple[str, bool]]:
+    """A text in pieces; True: this one may be a phone number."""
+    return [(part, bool(at % 2)) for at, part in enumerate(_PHONE.split(text)) if part]
+
+
 def as_text(value: Any) -> str:
     """A value of the customer's: text as it is, everything else as JSON."""
     if value is None:
@@ -117,4 +130,5 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "plural": plural,
     "pretty_json": pretty_json,
     "as_text": as_text,
+    "phone_parts": phone_parts,
 }
