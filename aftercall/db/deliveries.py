@@ -294,17 +294,23 @@ _SETTLED = "('dead', 'held', 'delivered', 'skipped')"
 
 
 def _follow(state: str, *, destinations: str, sets: str) -> TextClause:
-    """Moves some deliveries in this state, of destinations like these; of one, or of all."""
+    """Moves some deliveries in this state, of destinations like these; of one, or of all.
+
+    Picked into an array, and in an index's order: after many have moved the planner takes
+    them for few, and would look for each of them among all.
+    """
     settled = f" AND d.state IN {_SETTLED}" if state == "held" else ""
+    order = "d.id" if state == "held" else "d.due_at"
     return text(
         f"""
-        UPDATE deliveries SET {sets} WHERE state = '{state}' AND id IN (
+        UPDATE deliveries SET {sets} WHERE id = ANY (ARRAY (
           SELECT n.id FROM destinations t CROSS JOIN LATERAL (
             SELECT d.id FROM deliveries d
-            WHERE d.destination_id = t.id AND d.state = '{state}'{settled} LIMIT :count
+            WHERE d.destination_id = t.id AND d.state = '{state}'{settled}
+            ORDER BY {order} LIMIT :count FOR UPDATE SKIP LOCKED
           ) AS n
           WHERE {destinations} AND (CAST(:id AS uuid) IS NULL OR t.id = :id) LIMIT :count
-        )
+        ))
         """
     )
 

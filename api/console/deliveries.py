@@ -164,10 +164,14 @@ def delivery(request: Request, service: ServiceOf, delivery_id: uuid.UUID) -> Re
 @router.get("/deliveries/{delivery_id:uuid}/live")
 async def live(request: Request, service: ServiceOf, delivery_id: uuid.UUID) -> Response:
     shown = request.query_params.get("phones") == "shown"
+    viewer = request.state.viewer
 
     def show(view: DeliveryView) -> Sequence[Event]:
-        values = {"delivery": view, "cure": _cure(view), "shown": shown}
-        return [replace_event(render_text(request, "delivery_state.html", **values))]
+        values = {"delivery": view, "cure": _cure(view), "shown": shown, "viewer": viewer}
+        return [
+            replace_event(render_text(request, name, **values))
+            for name in ("delivery_state.html", "delivery_actions.html")
+        ]
 
     return live_response(
         request,

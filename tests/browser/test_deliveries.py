@@ -91,6 +91,9 @@ def test_mending_a_dead_letter(
     work()
     # By itself: the page is live.
     expect(page.locator("#delivery-state .badge").first).to_have_text("Delivered")
+    page.get_by_role("button", name="Send again").click()
+    expect(page.get_by_role("dialog", name="Send it again?")).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
     window.check()
     window.shoot("delivery-delivered")
     assert simulator.crm.accepted_call_ids("leads") == {call_id}
