@@ -69,7 +69,8 @@ def fill(service: Service, simulator: Simulator, clock: Clock) -> Filled:
 def _move_back(service: Service, rows: Sequence[int], time: timedelta) -> None:
     """Hooks refuse a signature that is old, so the past is made of what happened now."""
     times = {
-        "calls": ("id", ("received_at", "fetched_at", "due_at")),
+        "calls": ("id", ("received_at", "fetched_at", "due_at", "started_at", "ended_at")),
+        "call_payloads": ("call_row_id", ("saved_at",)),
         "attempts": ("call_row_id", ("started_at",)),
         "deliveries": ("call_row_id", ("created_at", "delivered_at")),
     }
@@ -78,6 +79,14 @@ def _move_back(service: Service, rows: Sequence[int], time: timedelta) -> None:
             moved = ", ".join(f"{column} = {column} - :time" for column in columns)
             statement = f"UPDATE {table} SET {moved} WHERE {key} = ANY(:rows)"  # noqa: S608
             session.execute(text(statement), {"time": time, "rows": list(rows)})
+        session.execute(
+            text(
+                "UPDATE events e SET received_at = e.received_at - :time FROM calls c"
+                " WHERE c.id = ANY(:rows)"
+                " AND e.workspace_id = c.workspace_id AND e.call_id = c.call_id"
+            ),
+            {"time": time, "rows": list(rows)},
+        )
 
 
 def _give_up_one(service: Service, simulator: Simulator) -> str:
