@@ -71,7 +71,8 @@ SELECT (lpad(to_hex((extract(epoch FROM fetched_at) * 1000)::bigint), 12, '0') |
        CASE WHEN c.id % 20 = 3 AND d.name = 'hook' THEN 'dead'
          WHEN c.id % 200 = 7 AND d.name = 'sheet' THEN 'held' ELSE 'delivered' END,
        fetched_at, 1,
-       CASE WHEN c.id % 20 = 3 AND d.name = 'hook' THEN 'the hook answered ' || (420 + c.id % 4) END,
+       CASE WHEN c.id % 20 = 3 AND d.name = 'hook'
+         THEN 'the hook answered ' || (420 + c.id % 4) END,
        fetched_at, fetched_at
 FROM calls c JOIN destinations d ON d.name = 'hook' OR c.id % 2 = (d.name = 'sheet')::int
 WHERE revision = 1

@@ -1059,6 +1059,53 @@ def test_a_limit_of_one_exchange_does_not_stay_for_the_next_on_its_connection(
     assert server.connections == 1
 
 
+def test_a_lookup_that_ends_after_the_close_writes_into_nobody_elses_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    may_end, has_ended = threading.Event(), threading.Event()
+
+    def getaddrinfo(*_: object, **__: object) -> list[object]:
+        may_end.wait(5)
+        has_ended.set()
+        return []
+
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "getaddrinfo", getaddrinfo)
+        client = HttpClient(guard=None)
+        assert isinstance(get(client, "http://slow.example/", limits=SHORT), NoAnswer)
+        client.close()
+        # They get the numbers that the client's own had.
+        others = [(tmp_path / str(number)).open("w+b") for number in range(4)]
+        before = set(threading.enumerate())
+        may_end.set()
+        assert has_ended.wait(5)
+        for thread in before:
+            if thread.name.startswith("Thread-"):
+                thread.join(5)
+    assert [other.seek(0, os.SEEK_END) for other in others] == [0] * 4
+    for other in others:
+        other.close()
+
+
+def test_a_closed_client_says_so(client: HttpClient) -> None:
+    client.close()
+    assert failure_of(get(client, "http://127.0.0.1:9/")) == Failure.CONNECTION
+
+
+def test_a_name_whose_lookup_could_not_even_begin_is_looked_up_the_next_time(
+    client: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with RawServer(always(answer())) as server:
+        url = server.url(host="localhost")
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", start)
+            assert failure_of(get(client, url)) == Failure.CONNECTION
+        assert get_answer(client, url).status == 200
+
+
 # TLS
 
 

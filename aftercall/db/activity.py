@@ -54,7 +54,10 @@ _MARK = text(
     SELECT done_id, seen_id,
       seen_at <= now() - CAST(:lag AS interval)
         AND CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint) >= seen_xid
-        AS is_settled
+        AS is_settled,
+      -- Transactions that this cluster has not begun yet: the mark was restored from another.
+      CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint) < seen_xid
+        AS is_foreign
     FROM activity_marks WHERE name = :name
     """
 )
@@ -96,6 +99,9 @@ def _count_next(executor: Executor, name: str, *, lag: timedelta) -> int:
     mark = executor.execute(_MARK, {"name": name, "lag": lag}).one_or_none()
     if mark is None:
         executor.execute(_BEGIN)
+        return 0
+    if mark.is_foreign:
+        executor.execute(_SEE[name])
         return 0
     if not mark.is_settled:
         return 0

@@ -24,7 +24,7 @@ from sqlalchemy import (
     tuple_,
     union,
 )
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from aftercall.db.models import PHONE_END, Call, CallPayload
 from aftercall.domain.states import CallState
@@ -85,7 +85,10 @@ def find_calls(session: Session, query: CallQuery) -> list[CallRow]:
     ids = list(session.scalars(_page(rows, query)))
     found: dict[int, CallRow] = {
         call.id: (call, payload)
-        for call, payload in session.execute(WITH_PAYLOAD.where(Call.id.in_(ids)))
+        for call, payload in session.execute(
+            # The whole answer may be megabytes, and no list shows it.
+            WITH_PAYLOAD.where(Call.id.in_(ids)).options(defer(CallPayload.raw, raiseload=True))
+        )
     }
     page = [found[id_] for id_ in ids if id_ in found]
     return page[::-1] if query.place is not None and query.place.newer else page

@@ -126,13 +126,22 @@ def _where(query: DeliveryQuery) -> Select[uuid.UUID]:
         rows = rows.where(said == query.reason[:REASON_LENGTH])
     if query.since is not None:
         rows = rows.where(
-            Delivery.created_at >= query.since, Delivery.id >= first_id(query.since - _SLACK)
+            Delivery.created_at >= query.since,
+            Delivery.id >= first_id(_shifted(query.since, -_SLACK)),
+            Delivery.id >= first_id(_shifted(query.since, -_SLACK)),
         )
     if query.until is not None:
         rows = rows.where(
-            Delivery.created_at < query.until, Delivery.id < first_id(query.until + _SLACK)
+            Delivery.created_at < query.until, Delivery.id < first_id(_shifted(query.until, _SLACK))
         )
     return rows
+
+
+def _shifted(at: datetime, by: timedelta) -> datetime:
+    try:
+        return at + by
+    except OverflowError:
+        return at
 
 
 def _page(rows: Select[uuid.UUID], query: DeliveryQuery) -> Select[uuid.UUID]:

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from aftercall.crm.mapping import MappingError, is_wanted, make_data
 from aftercall.db import deliveries as deliveries_db
 from aftercall.db import destinations as destinations_db
+from aftercall.db.deliveries import NewDelivery
 from aftercall.db.delivery_search import DeliveryQuery, find_deliveries
 from aftercall.db.models import Call, CallPayload, Delivery, Destination
 from aftercall.domain.ids import new_id
@@ -19,6 +20,8 @@ from aftercall.flows.preview_destination import as_claim
 from aftercall.flows.save_calls import event_type
 from aftercall.flows.service import Service
 from aftercall.flows.views import CallStory
+
+_LAST = uuid.UUID(int=2**128 - 1)
 
 
 def replay_call(
@@ -47,6 +50,8 @@ def replay_call(
             if delivery.revision == call.revision
         }
         chosen = _chosen(session, call, payload, destination_id, existing)
+        # Rows are locked in the order of ids, as a bulk replay does it.
+        chosen.sort(key=lambda one: existing[one.id].id if one.id in existing else _LAST)
         ids = []
         for destination in chosen:
             delivery = existing.get(destination.id)
@@ -97,15 +102,15 @@ def _wants(destination: Destination, call: Call, payload: CallPayload) -> bool:
 def _deliver_anew(
     session: Session, call: Call, destination: Destination, *, now: datetime
 ) -> uuid.UUID:
-    row = Delivery(
+    new = NewDelivery(
         id=new_id(),
         call_row_id=call.id,
         destination_id=destination.id,
         revision=call.revision,
         type=event_type(call.status or ""),
         state=DeliveryState.QUEUED if destination.enabled else DeliveryState.HELD,
-        due_at=now,
-        created_at=now,
+        error=None,
     )
-    session.add(row)
-    return row.id
+    # Somebody else may do the same at this moment: there is one all the same.
+    deliveries_db.insert_deliveries(session, [new], now=now)
+    return new.id

@@ -77,6 +77,9 @@ class HttpClient:
         self._inbox: queue.SimpleQueue[_Asked | _Found] = queue.SimpleQueue()
         self._is_open = True
         self._has_rung = False
+        #: From the bell's end on its descriptor may be somebody else's.
+        self._is_over = False
+        self._rope_lock = threading.Lock()
         self._bell, self._rope = os.pipe()
         os.set_blocking(self._bell, False)
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
@@ -86,6 +89,9 @@ class HttpClient:
         """`then` gets the answer, or why there is none, soon and always: nothing is raised for
         URL or network. It is called in the client's thread, and has to be quick."""
         began = time.monotonic()
+        if not self._is_open:
+            then(_no_answer(Failure.CONNECTION, "the client is closed", began))
+            return
         try:
             prepared = prepare(request)
         except ValueError as error:
@@ -117,9 +123,10 @@ class HttpClient:
 
     def _ring(self) -> None:
         # Once for all that comes in before the thread looks.
-        if not self._has_rung:
-            self._has_rung = True
-            os.write(self._rope, b"!")
+        with self._rope_lock:
+            if not self._has_rung and not self._is_over:
+                self._has_rung = True
+                os.write(self._rope, b"!")
 
     def _run(self) -> None:
         with selectors.DefaultSelector() as selector:
@@ -132,8 +139,10 @@ class HttpClient:
                     # A bug of ours. What it cost is covered by leases.
                     log.exception("http.turn_failed")
             loop.close()
-        os.close(self._bell)
-        os.close(self._rope)
+        with self._rope_lock:
+            self._is_over = True
+            os.close(self._bell)
+            os.close(self._rope)
 
 
 class _Loop:
@@ -200,10 +209,14 @@ class _Loop:
                 item = inbox.get_nowait()
             except queue.Empty:
                 return
-            if isinstance(item, _Asked):
-                self._find_way(item)
-            else:
-                self._go_where_found(item)
+            try:
+                if isinstance(item, _Asked):
+                    self._find_way(item)
+                else:
+                    self._go_where_found(item)
+            except Exception:
+                # What comes behind it is not to wait for the next ring.
+                log.exception("http.not_begun")
 
     # ---- where to ----------------------------------------------------------------
 
@@ -221,7 +234,10 @@ class _Loop:
             return
         self._looked_for[origin] = [asked]
         # A thread each: the resolver takes no timeout.
-        threading.Thread(target=self._look_up, args=(origin,), daemon=True).start()
+        try:
+            threading.Thread(target=self._look_up, args=(origin,), daemon=True).start()
+        except RuntimeError as error:
+            self._go_where_found(_Found(origin, error))
 
     def _look_up(self, origin: Origin) -> None:
         try:
@@ -261,6 +277,14 @@ class _Loop:
     # ---- there and back ----------------------------------------------------------
 
     def _begin(self, asked: _Asked, addresses: list[str] | None) -> None:
+        try:
+            self._start(asked, addresses)
+        except Exception:
+            log.exception("http.not_begun")
+            detail = f"{asked.prepared.origin} was not asked"
+            asked.then(_no_answer(Failure.CONNECTION, detail, asked.began))
+
+    def _start(self, asked: _Asked, addresses: list[str] | None) -> None:
         client = self._client
         transfer = (
             self._idle.pop()

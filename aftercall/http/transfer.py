@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import certifi
 import pycurl
@@ -40,20 +40,30 @@ _FAILURES: dict[int, tuple[Failure, str]] = {
 _OTHER = (Failure.CONNECTION, "no complete answer from {0}")
 
 
+#: Addresses and ports: theirs and ours, as pycurl orders them.
+_Ends = tuple[str, str, int, int]
+
+
 class KeptConnections:
-    """The sockets of kept connections, by local port: libcurl looks at one only after a second."""
+    """The sockets of kept connections, by their ends: libcurl looks at one only after a second."""
 
     def __init__(self) -> None:
-        self._sockets: dict[int, int] = {}
+        self._sockets: dict[_Ends, int] = {}
         self._poll = select.poll()
 
     def keep(self, curl: Any) -> None:
         """After a transfer, the connection that it used."""
-        self._sockets[curl.getinfo(pycurl.LOCAL_PORT)] = curl.getinfo(pycurl.ACTIVESOCKET)
+        ends = (
+            curl.getinfo(pycurl.PRIMARY_IP),
+            curl.getinfo(pycurl.LOCAL_IP),
+            curl.getinfo(pycurl.PRIMARY_PORT),
+            curl.getinfo(pycurl.LOCAL_PORT),
+        )
+        self._sockets[ends] = curl.getinfo(pycurl.ACTIVESOCKET)
 
-    def is_closed(self, local_port: int) -> bool:
+    def is_closed(self, ends: _Ends) -> bool:
         """Whether the other side has said something since: then it is the end."""
-        fd = self._sockets.pop(local_port, -1)
+        fd = self._sockets.pop(ends, -1)
         if fd < 0:
             return False
         self._poll.register(fd, select.POLLIN)
@@ -175,12 +185,12 @@ class Transfer:
             self._opened.close()
             self._opened = None
 
-    def _is_about_to_send(self, _: str, __: str, ___: int, local_port: int) -> int:
+    def _is_about_to_send(self, *ends: Any) -> int:
         # libcurl repeats a request whose kept connection broke off, although it may have arrived.
         if self._was_sent:
             return int(pycurl.PREREQFUNC_ABORT)
         # On one that was closed before we said anything it has not: that is repeated.
-        self._was_sent = not self._connections.is_closed(local_port)
+        self._was_sent = not self._connections.is_closed(cast(_Ends, ends))
         return int(pycurl.PREREQFUNC_OK)
 
     def _hear_header(self, line: bytes) -> int | None:

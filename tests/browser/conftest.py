@@ -29,7 +29,8 @@ SIZES = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 360, "hei
 SCHEMES = ("light", "dark")
 
 
-@pytest.fixture(scope="session")
+# Not for the session: while it is open, a loop runs in this thread, and other tests run their own.
+@pytest.fixture(scope="package")
 def _browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip(NO_CHROMIUM)

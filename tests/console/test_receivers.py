@@ -75,38 +75,27 @@ def test_while_two_secrets_overlap_either_is_enough(verify: Verify) -> None:
     assert verify(OLD, headers, BODY)
 
 
-@pytest.mark.parametrize(
-    ("headers", "body"),
-    [
-        (signed(OLD), BODY),
-        (signed(NEW), BODY + b" "),
-        (signed(NEW, ago=timedelta(minutes=6)), BODY),
-        (signed(NEW, ago=-timedelta(minutes=6)), BODY),
-        ({**signed(NEW), "webhook-id": "another"}, BODY),
-        ({**signed(NEW), "webhook-timestamp": "soon"}, BODY),
-        ({**signed(NEW), "webhook-signature": "v1,"}, BODY),
-        ({**signed(NEW), "webhook-signature": "nonsense"}, BODY),
-        (
-            {
-                **signed(NEW),
-                "webhook-signature": signed(NEW)["webhook-signature"].replace("v1", "v2"),
-            },
-            BODY,
-        ),
-        ({}, BODY),
-    ],
-    ids=[
-        "another secret",
-        "another body",
-        "too old",
-        "too new",
-        "another id",
-        "no time",
-        "an empty signature",
-        "no signature",
-        "another version",
-        "no headers",
-    ],
-)
-def test_what_is_not_ours_is_refused(verify: Verify, headers: dict[str, str], body: bytes) -> None:
+FORGED: dict[str, Callable[[], tuple[dict[str, str], bytes]]] = {
+    "another secret": lambda: (signed(OLD), BODY),
+    "another body": lambda: (signed(NEW), BODY + b" "),
+    "too old": lambda: (signed(NEW, ago=timedelta(minutes=6)), BODY),
+    "too new": lambda: (signed(NEW, ago=-timedelta(minutes=6)), BODY),
+    "another id": lambda: ({**signed(NEW), "webhook-id": "another"}, BODY),
+    "no time": lambda: ({**signed(NEW), "webhook-timestamp": "soon"}, BODY),
+    "an empty signature": lambda: ({**signed(NEW), "webhook-signature": "v1,"}, BODY),
+    "no signature": lambda: ({**signed(NEW), "webhook-signature": "nonsense"}, BODY),
+    "another version": lambda: (
+        {**signed(NEW), "webhook-signature": signed(NEW)["webhook-signature"].replace("v1", "v2")},
+        BODY,
+    ),
+    "no headers": lambda: ({}, BODY),
+}
+
+
+# Signed when the test runs: what was too new would have come of age meanwhile.
+@pytest.mark.parametrize("forge", FORGED.values(), ids=FORGED)
+def test_what_is_not_ours_is_refused(
+    verify: Verify, forge: Callable[[], tuple[dict[str, str], bytes]]
+) -> None:
+    headers, body = forge()
     assert not verify(NEW, headers, body)

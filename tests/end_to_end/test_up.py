@@ -805,7 +805,11 @@ def assert_commands_find_it(up: Up, folder: Path) -> None:
         timeout=30,
         check=False,
     )
-    assert json.loads(listed.stdout) == {"items": [], "next_cursor": None}
+    assert json.loads(listed.stdout) == {
+        "items": [],
+        "next_cursor": None,
+        "previous_cursor": None,
+    }
 
 
 # ---- killed ----------------------------------------------------------------------

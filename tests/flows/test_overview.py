@@ -143,3 +143,20 @@ def test_a_destination_that_is_paused_or_disabled_is_not_well(
     assert show_overview(service).destinations[0].breaker == "probing"
     disable_destination(service, hook)
     assert not show_overview(service).is_well
+
+
+def test_counting_goes_on_after_a_restore_into_another_cluster(
+    service: Service, simulator: Simulator
+) -> None:
+    """There transactions are counted from the beginning again."""
+    count_all(service)
+    with service.database.transaction() as session:
+        session.execute(text("UPDATE activity_marks SET seen_xid = seen_xid + 1000000000"))
+    work(service, simulator)
+    count_all(service)
+    with service.database.transaction() as session:
+        behind = text(
+            "SELECT (SELECT max(id) FROM calls) - done_id FROM activity_marks WHERE name = 'calls'"
+        )
+        assert session.execute(behind).scalar_one() == 0
+    assert numbers(show_overview(service).last_24h) == (4, 3, 2, 1)

@@ -1,6 +1,7 @@
 """One call again: to one destination or to all, also where it has no delivery yet."""
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -68,3 +69,16 @@ def test_what_cannot_be_sent_is_refused(service: Service, simulator: Simulator) 
     call_id = saved(service, simulator)
     with pytest.raises(NotFound, match="no destination"):
         replay_call(service, call_id, destination_id=uuid.uuid4())
+
+
+def test_two_people_who_send_the_same_call_at_once_make_one_delivery(
+    service: Service, simulator: Simulator
+) -> None:
+    call_id = saved(service, simulator)
+    later = add_hook(service, simulator, "later")
+    with ThreadPoolExecutor(4) as threads:
+        sent = [
+            threads.submit(replay_call, service, call_id, destination_id=later) for _ in range(8)
+        ]
+        stories = [one.result(30) for one in sent]
+    assert len({delivery.id for story in stories for delivery in story.deliveries}) == 1

@@ -208,3 +208,18 @@ def test_a_destination_is_offered_what_it_takes_and_one_more(
     assert (len(claimed), len(crowded)) == (4, 1)
     sweep(service, waiting_messages=no_messages)
     assert rung(service, TaskName.DELIVER_CALLS) == []
+
+
+def test_a_replay_that_cannot_go_on_stops_no_sweep(service: Service) -> None:
+    rows = accept_rows(service, ["c1"])
+    with service.database.transaction() as session:
+        session.execute(
+            text(
+                "INSERT INTO replays (id, state, conditions, total, after_id, last_id, created_at)"
+                " VALUES (gen_random_uuid(), 'running', '{\"since\": \"never\"}', 1,"
+                " CAST(:first AS uuid), CAST(:last AS uuid), now())"
+            ),
+            {"first": str(uuid.UUID(int=0)), "last": str(uuid.UUID(int=2**128 - 1))},
+        )
+    sweep(service, waiting_messages=no_messages)
+    assert rung(service, TaskName.FETCH_CALLS) == [str(row) for row in rows]
