@@ -121,7 +121,7 @@ def show_request(service: Service, delivery_id: uuid.UUID) -> RequestView:
     body, fault = _body(claim)
     return RequestView(
         method="POST",
-        url=_without_query(destination.url),
+        url=without_query(destination.url),
         headers={
             **_HEADERS,
             "webhook-id": str(delivery.id),
@@ -214,10 +214,10 @@ def _fault_view(field: str, expression: str, fault: Fault) -> ExpressionFaultVie
     )
 
 
-def _without_query(url: str) -> str:
+def without_query(url: str, mask: str = MASK) -> str:
     """Tokens stand in queries."""
     parts = urlsplit(url)
-    return urlunsplit(parts._replace(query=MASK if parts.query else ""))
+    return urlunsplit(parts._replace(query=mask if parts.query else ""))
 
 
 def _header_names(service: Service, destination: Destination) -> list[str]:

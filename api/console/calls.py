@@ -7,7 +7,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from typing import Annotated, Any
-from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import Response, StreamingResponse
@@ -24,6 +23,7 @@ from aftercall.twentytwo.inbound import MAX_IDS, NoCallId, check_call_id
 from api.access import ServiceOf
 from api.console.call_filter import TIMES, FilterOf
 from api.console.gate import ConsoleRoute, ViewerOf
+from api.console.links import call_path
 from api.console.live import Event, live_response, prepend, replace
 from api.console.pages import redirect, render, render_text
 from api.console.words import as_text
@@ -188,15 +188,6 @@ def _workspaces(service: Service) -> dict[str, Any]:
 # ---- words -------------------------------------------------------------------
 
 
-def call_path(call_id: str, workspace_id: str | None = None) -> str:
-    """A call's page. Ids hold slashes and dots, which a browser would take for folders."""
-    query = {} if workspace_id is None else {"workspace_id": workspace_id}
-    if call_id in (".", ".."):
-        return f"/calls/?{urlencode({'id': call_id, **query})}"
-    path = f"/calls/{quote(call_id, safe='')}"
-    return f"{path}?{urlencode(query)}" if query else path
-
-
 def length(seconds: int) -> str:
     """Of a call: 45 s; 1 min 34 s; 1 h 2 min."""
     if seconds < 60:
@@ -256,7 +247,6 @@ def summary_of(row: CallRowView) -> tuple[str, str] | None:
 def _row_words(*, shown: bool) -> dict[str, Any]:
     return {
         "shown": shown,
-        "call_path": call_path,
         "highlights": highlights,
         "length": length,
         "row_id": row_id,

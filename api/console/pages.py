@@ -18,8 +18,10 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from aftercall.flows.preview_destination import without_query
 from api.console import charts, words
 from api.console.assets import asset_path
+from api.console.links import call_path
 
 if TYPE_CHECKING:
     from api.console.gate import Viewer
@@ -78,8 +80,12 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(asset=asset_path)
-    filters: dict[str, Callable[..., Any]] = {**words.FILTERS, **charts.FILTERS}
+    environment.globals.update(asset=asset_path, call_path=call_path)
+    filters: dict[str, Callable[..., Any]] = {
+        **words.FILTERS,
+        **charts.FILTERS,
+        "without_query": without_query,
+    }
     environment.filters.update(filters)
     return environment
 

@@ -4,12 +4,13 @@ import uuid
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, Request
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from aftercall.crm.destination_spec import WHOLE, DestinationSpec, change_schema
+from aftercall.db.models import Role
 from aftercall.flows import configure_destinations as flow
-from aftercall.flows.preview_destination import PreviewSpec, preview_destination
+from aftercall.flows.preview_destination import PreviewSpec, preview_destination, without_query
 from aftercall.flows.views import DestinationView, NewDestinationView, Page, PreviewView, TestView
 from api.access import ActorOf, ServiceOf
 
@@ -36,14 +37,15 @@ def create(
 
 
 @router.get("")
-def list_all(service: ServiceOf) -> Page[DestinationView]:
-    """All of them: there are never many."""
-    return Page(items=flow.list_destinations(service), next_cursor=None)
+def list_all(request: Request, service: ServiceOf) -> Page[DestinationView]:
+    """All of them: there are never many. The read-only token sees no URL's query."""
+    views = flow.list_destinations(service)
+    return Page(items=[_for_role(request, one) for one in views], next_cursor=None)
 
 
 @router.get("/{destination_id:uuid}")
-def show(service: ServiceOf, destination_id: uuid.UUID) -> DestinationView:
-    return flow.show_destination(service, destination_id)
+def show(request: Request, service: ServiceOf, destination_id: uuid.UUID) -> DestinationView:
+    return _for_role(request, flow.show_destination(service, destination_id))
 
 
 @router.patch("/{destination_id:uuid}")
@@ -105,3 +107,10 @@ def rotate_secret(
 def preview(service: ServiceOf, spec: PreviewSpec) -> PreviewView:
     """What past calls would give: wanted or not, and the body. Sends and stores nothing."""
     return preview_destination(service, spec)
+
+
+def _for_role(request: Request, view: DestinationView) -> DestinationView:
+    """Many a hook has its token in the query: who only reads does not see it."""
+    if request.state.role is not Role.READER:
+        return view
+    return view.model_copy(update={"url": without_query(view.url, "…")})

@@ -16,7 +16,7 @@ from tests.api.server import Api, Json
 from tests.api.working import work_off
 from tests.conftest import Clock
 from tests.console.rows import make_deliveries
-from tests.console.visitor import Visitor
+from tests.console.visitor import READONLY_TOKEN, Visitor
 
 HOOK = "http://127.0.0.1:9/hook"
 TYPED: dict[str, Any] = {
@@ -268,3 +268,25 @@ def test_a_destination_that_is_not_there_is_not_found(admin: Visitor) -> None:
     path = f"/destinations/{uuid.uuid4()}"
     assert admin.get(path).status_code == 404
     assert admin.submit(f"{path}/pause").status_code == 404
+
+
+def test_a_reader_does_not_see_the_query_of_a_hooks_url(
+    admin: Visitor, reader: Visitor, console: Api, add: Callable[..., Json]
+) -> None:
+    short = add("short", url=f"{HOOK}?token=canary")
+    long = add("long", url=f"{HOOK}/{'x' * 10}?token=canary-{'y' * 60}")
+    for one in (short, long):
+        path = f"/destinations/{one['id']}"
+        assert "canary" in admin.get(path).text
+        page = reader.get(path).text
+        assert "canary" not in page
+        assert f"{one['url'].partition('?')[0]}?…" in page
+    for visitor in (admin, reader):
+        assert "canary" not in visitor.get("/destinations").text
+    as_reader = {"Authorization": f"Bearer {READONLY_TOKEN}"}
+    for path in ("/destinations", f"/destinations/{short['id']}"):
+        assert "canary" in console.call("GET", path).text
+        answer = console.call("GET", path, headers=as_reader)
+        assert answer.ok
+        assert "canary" not in answer.text
+        assert f"{HOOK}?…" in answer.text
