@@ -91,6 +91,9 @@ def check_workspace_id(value: Any) -> str:
     workspace_id = _check_id(value, at="workspace_id")
     if not workspace_id.isascii():
         raise NoCallId("workspace_id has characters that no header can carry to Twenty2")
+    if workspace_id in (".", ".."):
+        # In an address these are folders: no page and no route could ever be asked for it.
+        raise NoCallId(f"workspace_id is {workspace_id!r}, which no address can name")
     return workspace_id
 
 

@@ -17,30 +17,31 @@ def list_all(service: ServiceOf) -> Page[WorkspaceView]:
     return Page(items=look.show_workspaces(service), next_cursor=None)
 
 
-@router.get("/{workspace_id}")
-def show(service: ServiceOf, workspace_id: str) -> WorkspaceView:
-    return look.show_workspace(service, workspace_id)
-
-
-@router.put("/{workspace_id}")
-def put(service: ServiceOf, by: ActorOf, workspace_id: str, spec: WorkspaceSpec) -> WorkspaceView:
-    """Makes the workspace, or sets what is given. New credentials release a block."""
-    return set_workspace(service, workspace_id, spec, by=by)
-
-
-@router.get("/{workspace_id}/use")
+@router.get("/{workspace_id:path}/use")
 def use(service: ServiceOf, workspace_id: str) -> WorkspaceUseView:
     """With how much of its rate limit is used now."""
     return use_of(service, look.show_workspace(service, workspace_id))
 
 
-@router.post("/{workspace_id}/check")
+@router.post("/{workspace_id:path}/check")
 def check(service: ServiceOf, workspace_id: str) -> WorkspaceCheckView:
     """Asks Twenty2 once, within the rate limit, whether the credentials work."""
     return check_workspace(service, workspace_id)
 
 
-@router.post("/{workspace_id}/release")
+@router.post("/{workspace_id:path}/release")
 def release_now(service: ServiceOf, by: ActorOf, workspace_id: str) -> WorkspaceView:
     """Ends a block by hand. Refused credentials block it again at the next call."""
     return release(service, workspace_id, by=by)
+
+
+# After the others: an id may hold slashes, and this would take theirs for a part of it.
+@router.get("/{workspace_id:path}")
+def show(service: ServiceOf, workspace_id: str) -> WorkspaceView:
+    return look.show_workspace(service, workspace_id)
+
+
+@router.put("/{workspace_id:path}")
+def put(service: ServiceOf, by: ActorOf, workspace_id: str, spec: WorkspaceSpec) -> WorkspaceView:
+    """Makes the workspace, or sets what is given. New credentials release a block."""
+    return set_workspace(service, workspace_id, spec, by=by)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from aftercall.simulator import Fault, Simulator
+from aftercall.twentytwo.inbound import NoCallId, check_workspace_id
 from tests.api.server import Api, assert_problem
 from tests.conftest import WORKSPACE
 
@@ -110,3 +111,21 @@ def test_refused_credentials_block_the_workspace_and_new_ones_release_it(
     assert released["credentials_from"] == "stored"
     work()
     assert {call["state"] for call in api.calls()} == {"fetched"}
+
+
+def test_a_workspace_s_id_may_hold_slashes(api: Api) -> None:
+    put = {"api_key": "key-2", "api_secret": "secret-2"}
+    made = api.put("/workspaces/a/b", put)
+    assert made["workspace_id"] == "a/b"
+    assert api.get("/workspaces/a%2Fb") == made
+    assert api.get("/workspaces/a/b/use")["workspace_id"] == "a/b"
+    assert api.call("POST", "/workspaces/a/b/check").ok
+    assert api.call("POST", "/workspaces/a/b/release").ok
+    paths = api.open("/openapi.json").json()["paths"]
+    assert "/api/v1/workspaces/{workspace_id}/use" in paths
+
+
+@pytest.mark.parametrize("workspace_id", [".", ".."])
+def test_a_workspace_whose_id_no_address_can_name_is_refused(workspace_id: str) -> None:
+    with pytest.raises(NoCallId, match="no address can name"):
+        check_workspace_id(workspace_id)
