@@ -78,11 +78,14 @@ class FailureCount:
     count: int
     oldest_at: datetime
     newest_at: datetime
+    #: Whether the destination is: its dead stay, and nobody can mend them.
+    is_removed: bool = False
 
 
 _GROUPS = text(
     f"""
-    SELECT 'delivery', s.state, NULL, t.id, t.name, g.reason, g.count, g.oldest, g.newest
+    SELECT 'delivery', s.state, NULL, t.id, t.name, g.reason, g.count, g.oldest, g.newest,
+      t.removed_at IS NOT NULL
     FROM destinations t CROSS JOIN (VALUES ('dead'), ('held')) AS s (state) CROSS JOIN LATERAL (
       SELECT coalesce(left(last_error, {REASON_LENGTH}), '') AS reason, count(*) AS count,
         min(created_at) AS oldest, max(created_at) AS newest
@@ -96,6 +99,7 @@ _GROUPS = text(
     ) AS g
     WHERE (CAST(:state AS text) IS NULL OR s.state = :state)
       AND (CAST(:id AS uuid) IS NULL OR t.id = :id)
+      AND (:with_removed OR t.removed_at IS NULL)
     ORDER BY g.count DESC, g.newest DESC LIMIT :count
     """
 )
@@ -120,11 +124,17 @@ def delivery_groups(
     destination_id: uuid.UUID | None = None,
     newest: int = _ALL,
     count: int = 500,
+    with_removed: bool = True,
 ) -> list[FailureCount]:
     """Dead and held deliveries by destination and reason, the largest group first."""
-    rows = executor.execute(
-        _GROUPS, {"state": state, "id": destination_id, "newest": newest, "count": count}
-    )
+    asked = {
+        "state": state,
+        "id": destination_id,
+        "newest": newest,
+        "count": count,
+        "with_removed": with_removed,
+    }
+    rows = executor.execute(_GROUPS, asked)
     return [FailureCount(*row) for row in rows]
 
 

@@ -68,7 +68,13 @@ def show_overview(
         undone = overview_db.count_undone(session)
         destinations = list_destinations(session)
         failed = [
-            *overview_db.delivery_groups(session, newest=overview_db.NEWEST, count=_SHOWN_FAILURES),
+            # What died with a destination that was removed is over: nobody can mend it.
+            *overview_db.delivery_groups(
+                session,
+                newest=overview_db.NEWEST,
+                count=_SHOWN_FAILURES,
+                with_removed=False,
+            ),
             *overview_db.call_groups(session, newest=overview_db.NEWEST, count=_SHOWN_FAILURES),
         ]
         newest = newest_event_at(session)

@@ -280,7 +280,10 @@ class DestinationHealthView(View):
 
 
 class FailureView(View):
-    """Failures with the same reason: `call` of a workspace, or `delivery` to a destination."""
+    """Failures with the same reason: `call` of a workspace, or `delivery` to a destination.
+
+    `is_removed`: the destination is, and nothing can be sent there again.
+    """
 
     kind: str
     state: str
@@ -292,6 +295,7 @@ class FailureView(View):
     oldest_at: datetime
     newest_at: datetime
     cure: str
+    is_removed: bool = False
 
 
 class FailuresView(View):

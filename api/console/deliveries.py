@@ -22,6 +22,7 @@ from aftercall.flows.service import Service
 from aftercall.flows.views import DeliveryView, FailureView, RequestView
 from api.access import ServiceOf
 from api.console.gate import ConsoleRoute, ViewerOf
+from api.console.links import NO_REASON
 from api.console.live import Event, live_response
 from api.console.live import replace as replace_event
 from api.console.pages import redirect, render, render_text
@@ -30,8 +31,6 @@ from api.routes.parameters import Moment, Text
 
 router = APIRouter(route_class=ConsoleRoute, include_in_schema=False)
 
-#: Stands in a URL for the reason of those that have none.
-NO_REASON = "(none)"
 #: Groups on the page before all are asked for.
 _FEW_GROUPS = 10
 _PAGE = 50
@@ -43,9 +42,14 @@ def _none_if_empty(value: object) -> object:
 
 def _in_utc(moment: datetime | None) -> datetime | None:
     """The browser's field has no zone; without our script it is UTC, as its label says."""
-    if moment is None or moment.tzinfo is not None:
+    if moment is None:
+        return None
+    if moment.tzinfo is None:
+        return moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
         return moment
-    return moment.replace(tzinfo=UTC)
 
 
 _Empty = BeforeValidator(_none_if_empty)
@@ -95,6 +99,7 @@ WhichOf = Annotated[Which, Query()]
 def deliveries(request: Request, service: ServiceOf, which: WhichOf) -> Response:
     page = look.list_deliveries(service, which.query, cursor=which.cursor)
     groups = look.list_groups(service).items
+    names = dict(names_of_destinations(service))
     kept = urlencode(which.fields)
     running = [one for one in replay.list_replays(service) if one.state == "running"]
     shown = groups if which.groups == "all" else groups[:_FEW_GROUPS]
@@ -110,7 +115,8 @@ def deliveries(request: Request, service: ServiceOf, which: WhichOf) -> Response
         groups_total=len(groups),
         running=running,
         states=[("", "Every state"), *((one.value, one.value.capitalize()) for one in _STATES)],
-        destinations=_destination_choices(service, which, groups),
+        destinations=_destination_choices(names, which, groups),
+        standing=names.keys(),
         reasons=_reason_choices(which, groups),
     )
 
@@ -156,6 +162,7 @@ def delivery(request: Request, service: ServiceOf, delivery_id: uuid.UUID) -> Re
         "delivery.html",
         delivery=view,
         cure=_cure(view),
+        is_removed=_is_removed(service, view),
         would_be=would_be,
         shown=request.query_params.get("phones") == "shown",
     )
@@ -166,8 +173,19 @@ async def live(request: Request, service: ServiceOf, delivery_id: uuid.UUID) -> 
     shown = request.query_params.get("phones") == "shown"
     viewer = request.state.viewer
 
-    def show(view: DeliveryView) -> Sequence[Event]:
-        values = {"delivery": view, "cure": _cure(view), "shown": shown, "viewer": viewer}
+    def read() -> tuple[DeliveryView, bool]:
+        view = look.show_delivery(service, delivery_id)
+        return view, _is_removed(service, view)
+
+    def show(found: tuple[DeliveryView, bool]) -> Sequence[Event]:
+        view, is_removed = found
+        values = {
+            "delivery": view,
+            "cure": _cure(view),
+            "is_removed": is_removed,
+            "shown": shown,
+            "viewer": viewer,
+        }
         return [
             replace_event(render_text(request, name, **values))
             for name in ("delivery_state.html", "delivery_actions.html")
@@ -176,7 +194,7 @@ async def live(request: Request, service: ServiceOf, delivery_id: uuid.UUID) -> 
     return live_response(
         request,
         f"delivery:{delivery_id}",
-        read=lambda: look.show_delivery(service, delivery_id),
+        read=read,
         show=show,
     )
 
@@ -233,6 +251,10 @@ def in_words(
     return found
 
 
+def _is_removed(service: Service, view: DeliveryView) -> bool:
+    return view.destination_id not in dict(names_of_destinations(service))
+
+
 def _cure(view: DeliveryView) -> str | None:
     if view.state not in (DeliveryState.DEAD, DeliveryState.HELD):
         return None
@@ -254,9 +276,9 @@ def _cursor_query(kept: str, cursor: str | None) -> str | None:
 
 
 def _destination_choices(
-    service: Service, which: Which, groups: Sequence[FailureView]
+    destinations: dict[uuid.UUID, str], which: Which, groups: Sequence[FailureView]
 ) -> list[tuple[str, str]]:
-    names = {str(id_): name for id_, name in names_of_destinations(service)}
+    names = {str(id_): name for id_, name in destinations.items()}
     if which.destination_id is not None and str(which.destination_id) not in names:
         id_ = str(which.destination_id)
         known = (one.destination for one in groups if str(one.destination_id) == id_)

@@ -18,6 +18,7 @@ from aftercall.flows.views import ActivityView, FailureView, OverviewView
 from api.access import ServiceOf
 from api.console.charts import Chart, Series
 from api.console.gate import ConsoleRoute, ViewerOf
+from api.console.links import NO_REASON
 from api.console.live import Event, live_response, replace
 from api.console.pages import render, render_text
 from api.console.set_up import set_up_values
@@ -192,7 +193,7 @@ def failure_path(failure: FailureView) -> str:
     asked = {
         "state": failure.state,
         "destination_id": str(failure.destination_id),
-        "reason": failure.reason,
+        "reason": failure.reason or NO_REASON,
     }
     return f"/deliveries?{urlencode(asked)}"
 

@@ -200,3 +200,8 @@ def test_a_hostile_reason_is_shown_as_it_is_and_clamped(
         page = admin.get(path).text
         assert "<script>alert" not in page
         assert "&lt;script&gt;alert" in page
+
+
+def test_a_time_with_a_zone_is_shown_in_utc(admin: Visitor) -> None:
+    page = admin.get("/deliveries", params={"since": "2026-01-01T00:00:00+05:30"}).text
+    assert 'value="2025-12-31T18:30"' in page

@@ -6,7 +6,10 @@ from html import unescape
 
 import pytest
 
-from aftercall.flows.configure_destinations import disable_destination
+from aftercall.db.delivery_search import DeliveryQuery
+from aftercall.domain.states import DeliveryState
+from aftercall.flows.configure_destinations import disable_destination, remove_destination
+from aftercall.flows.look import list_deliveries, list_groups
 from aftercall.flows.overview import Window
 from aftercall.flows.service import Service
 from aftercall.flows.views import FailureView
@@ -186,3 +189,35 @@ def test_a_failure_leads_to_its_list() -> None:
     )
     assert failure_path(of_hook).endswith("000000000000&reason=a+%26+b")
     assert failure_title(of_hook) == "2 deliveries to leads held"
+
+
+def test_a_failure_without_a_reason_leads_to_those_without_one() -> None:
+    of_hook = failure(
+        kind="delivery", destination_id="019ab3c4-0000-7000-8000-000000000000", reason=""
+    )
+    assert failure_path(of_hook).endswith("&reason=%28none%29")
+
+
+def test_what_died_with_a_destination_that_was_removed_is_well(
+    admin: Visitor, service: Service, simulator: Simulator, flow: Callable[..., None]
+) -> None:
+    id_ = add_hook(service, simulator)
+    flow(4, refused=2)
+    assert "2 deliveries dead." in text_of(admin)
+    remove_destination(service, id_)
+    page = text_of(admin)
+    assert "All is well." in page
+    [group] = list_groups(service).items
+    assert (group.count, group.is_removed) == (2, True)
+    for path in ("/deliveries", f"/deliveries?destination_id={id_}"):
+        page = text_of(admin, path)
+        assert "leads" in page
+        assert "(removed)" in page
+        assert f"/destinations/{id_}" not in page
+        assert "Send all again" not in page
+        assert "Send again" not in page
+        assert "Send all that fit again" not in page
+    [dead, *_] = list_deliveries(service, DeliveryQuery(state=DeliveryState.DEAD)).items
+    page = text_of(admin, f"/deliveries/{dead.id}")
+    assert f"/destinations/{id_}" not in page
+    assert "Send again" not in page
