@@ -88,7 +88,7 @@ def install_problems(app: FastAPI) -> None:
         more = error.more if isinstance(error, Problem) else {}
         headers = dict(error.headers or {})
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            headers["Allow"] = ", ".join(_methods_at(request))
+            headers["Allow"] = ", ".join(methods_at(request))
         return problem_response(error.status_code, str(error.detail), headers, **more)
 
     @app.exception_handler(RequestValidationError)
@@ -136,7 +136,7 @@ def install_problems(app: FastAPI) -> None:
         return problem_response(500, "Something went wrong here; the log says what")
 
 
-def _methods_at(request: Request) -> list[str]:
+def methods_at(request: Request) -> list[str]:
     """Those of every route of this path: Starlette names those of the first alone."""
     routes = request.app.routes
     asked = {method: {**request.scope, "method": method} for method in _METHODS}

@@ -21,7 +21,7 @@ _TITLES = {
     401: "You are not signed in",
     403: "This is not allowed",
     404: "There is no such page",
-    405: "This page only shows",
+    405: "It does not work like this",
     409: "It cannot be done as things stand",
     413: "This is too large",
     422: "Something in it is not right",

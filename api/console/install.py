@@ -23,9 +23,11 @@ from api.console import (
 )
 from api.console.errors import error_response, wants_page
 from api.console.gate import Viewer, find_viewer
-from api.problems import Problem, problem_response
+from api.problems import Problem, methods_at, problem_response
 
 _NO_PAGE = "The address is wrong, or what was there is gone."
+_ONLY_FORMS = "This address takes what a form sends; there is nothing to see. Go back a page."
+_ONLY_SHOWS = "This page only shows: nothing can be sent to it."
 
 
 def install_console(app: FastAPI) -> None:
@@ -36,6 +38,16 @@ def install_console(app: FastAPI) -> None:
             request.state.viewer = _viewer_if_any(request)
             return error_response(request, Problem(404, _NO_PAGE))
         return problem_response(404, str(error.detail), dict(error.headers or {}))
+
+    @app.exception_handler(405)
+    def other_method(request: Request, error: HTTPException) -> Response:
+        """For people a page, as above: Enter in the address bar asks for what a form posted to."""
+        headers = {**(error.headers or {}), "Allow": ", ".join(methods_at(request))}
+        if wants_page(request) and not request.url.path.startswith(f"{PREFIX}/"):
+            request.state.viewer = _viewer_if_any(request)
+            says = _ONLY_FORMS if request.method in ("GET", "HEAD") else _ONLY_SHOWS
+            return error_response(request, Problem(405, says, headers))
+        return problem_response(405, str(error.detail), headers)
 
     for page in (
         assets,

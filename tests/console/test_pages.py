@@ -1,5 +1,6 @@
 """What pages are put together from: words, charts, and a message for the next page."""
 
+import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,6 +15,8 @@ from api.console.charts import HEIGHT, WIDTH, Chart, Series, bars, ceiling, line
 from api.console.gate import Viewer
 from api.console.pages import redirect, render
 from api.console.words import STATES, ago, as_text, masked_phone, milliseconds, plural, span
+from tests.api.server import Api
+from tests.console.visitor import Visitor
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -125,3 +128,16 @@ def test_a_chart_of_nothing_can_be_drawn() -> None:
     assert line(empty, empty.series[0]) == ""
     assert empty.is_empty
     assert empty.summary == "A chart: nothing yet"
+
+
+def test_a_form_s_address_that_is_opened_is_a_page_for_people(admin: Visitor, console: Api) -> None:
+    path = f"/destinations/{uuid.uuid4()}/test"
+    answer = admin.get(path)
+    assert answer.status_code == 405
+    assert answer.headers["Allow"] == "POST"
+    assert answer.headers["Content-Type"].startswith("text/html")
+    assert "what a form sends" in answer.text
+    assert "Content-Security-Policy" in answer.headers
+    for_script = admin.get(path, headers={"Accept": "application/json"})
+    assert for_script.headers["Content-Type"] == "application/problem+json"
+    assert for_script.headers["Allow"] == "POST"
