@@ -403,7 +403,9 @@ def _write(
     was_enabled = row.enabled
     for name in _FIELDS:
         setattr(row, name, getattr(spec, name))
-    if spec.headers != _open_headers(service, row):
+    # Those that no key opens any more read as none: to set none clears them.
+    is_lost = row.headers_sealed is not None and not spec.headers
+    if is_lost or spec.headers != _open_headers(service, row):
         row.headers_sealed = _seal_headers(service, spec.headers)
     if spec.secret and spec.secret != _open_secret(service, row):
         row.secret_sealed = service.sealer.seal(spec.secret)

@@ -5,7 +5,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
-from aftercall.flows.configure_destinations import rotate_secret, show_destination
+from aftercall.flows.configure_destinations import (
+    change_destination,
+    rotate_secret,
+    show_destination,
+)
 from aftercall.flows.reseal import reseal_secrets
 from aftercall.flows.service import Service
 from aftercall.simulator import Simulator
@@ -46,3 +50,14 @@ def test_a_secret_that_is_not_to_be_used_any_more_is_not_kept(
             session.execute(text("UPDATE destinations SET secret_sealed = 'x'"))
     overlap = timedelta(0) if why == "no overlap" else timedelta(hours=1)
     assert rotate_secret(service, hook, overlap=overlap).old_secret_until is None
+
+
+def test_headers_that_no_key_opens_any_more_can_be_cleared(
+    service: Service, simulator: Simulator
+) -> None:
+    hook = add_hook(service, simulator, headers={"X-Api-Key": "a key"})
+    with service.database.transaction() as session:
+        session.execute(text("UPDATE destinations SET headers_sealed = 'x'"))
+    change_destination(service, hook, {"headers": {}})
+    with service.database.transaction() as session:
+        assert session.execute(text("SELECT headers_sealed FROM destinations")).scalar() is None
