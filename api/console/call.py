@@ -24,8 +24,9 @@ from aftercall.flows.service import Service
 from aftercall.flows.views import CallStory
 from api.access import ServiceOf
 from api.console.call_story import steps_of
-from api.console.calls import call_path, length
+from api.console.calls import length
 from api.console.gate import ConsoleRoute, ViewerOf
+from api.console.links import call_path
 from api.console.live import OVER, Event, live_response, replace
 from api.console.pages import redirect, render, render_text
 from api.console.reached import reached
@@ -138,7 +139,7 @@ def replay(
 
 @router.get("/call/request/{delivery_id:uuid}")
 def as_request(
-    request: Request, service: ServiceOf, delivery_id: uuid.UUID, part: Text = ""
+    request: Request, service: ServiceOf, delivery_id: uuid.UUID, part: Text = "", phones: Text = ""
 ) -> Response:
     """A delivery's request as it would be sent now; `part`: without the page around it."""
     sent = show_request(service, delivery_id)
@@ -148,6 +149,7 @@ def as_request(
         "body": body[:_MOST_SHOWN],
         "is_cut": len(body) > _MOST_SHOWN,
         "size": len(body),
+        "shown": phones == "shown",
     }
     template = "call_request_part.html" if part else "call_request.html"
     return render(request, template, **words)
@@ -155,7 +157,12 @@ def as_request(
 
 @router.get("/call/answer")
 def answer(
-    request: Request, service: ServiceOf, call_id: Text, workspace_id: Text, part: Text = ""
+    request: Request,
+    service: ServiceOf,
+    call_id: Text,
+    workspace_id: Text,
+    part: Text = "",
+    phones: Text = "",
 ) -> Response:
     """Twenty2's own answer: a file, or, as `part`, its beginning to look at."""
     story = show_call(service, call_id, workspace_id=workspace_id)
@@ -169,6 +176,7 @@ def answer(
             text=text[:_MOST_SHOWN],
             size=len(text),
             is_cut=len(text) > _MOST_SHOWN,
+            shown=phones == "shown",
         )
     name = quote(f"call-{call_id}.json", safe="")
     return Response(

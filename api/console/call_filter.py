@@ -106,7 +106,13 @@ class CallFilter:
         if "T" not in given or name in self.faults:
             return given
         found = read_time(given, zone_of(self.zone))
-        return "" if found is None else f"{found.astimezone(zone_of(self.zone)):%Y-%m-%d}"
+        if found is None:
+            return ""
+        try:
+            return found.astimezone(zone_of(self.zone)).date().isoformat()
+        except OverflowError:
+            # The zone's day is before the first or after the last of the calendar.
+            return found.date().isoformat()
 
 
 def read_filter(
@@ -166,7 +172,7 @@ def read_time(given: str, zone: tzinfo, *, is_end: bool = False) -> datetime | N
     try:
         if "T" in given or " " in given:
             moment = datetime.fromisoformat(given.replace(" ", "+"))
-            return moment if moment.tzinfo else moment.replace(tzinfo=zone)
+            return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
         day = date.fromisoformat(given)
         return _midnight(day + timedelta(days=1) if is_end else day, zone)
     except OverflowError:

@@ -55,13 +55,23 @@ def masked_phone(phone: str) -> str:
     return f"{country}•••• ••{digits[-4:]}"
 
 
+def in_utc(moment: datetime) -> datetime:
+    """The first and the last hours of the calendar are beyond it in UTC: there, its ends."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        if moment.year == 1:
+            return datetime(1, 1, 1, tzinfo=UTC)
+        return datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+
+
 def utc(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{in_utc(moment):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def iso(moment: datetime) -> str:
     """As `<time datetime>` wants it."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return in_utc(moment).isoformat().replace("+00:00", "Z")
 
 
 def ago(moment: datetime, now: datetime) -> str:
@@ -100,8 +110,15 @@ def pretty_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, indent=2, default=str)
 
 
-#: As bodies have phone numbers: ten digits or more, not in the middle of a word or a number.
-_PHONE = re.compile(r"(?<![\w.+-])(\+?\d{10,15})(?![\w.-])")
+#: As bodies have phone numbers: ten digits or more, not in the middle of a word or a number;
+#: in groups when a country's code is before them, or as people write ten digits.
+_PHONE = re.compile(
+    r"(?<![\w.+-])("
+    r"\+?\d{10,15}"
+    r"|\+(?=(?:[ -]?\d){10,15}(?![ -]?\d))\d{1,5}(?:[ -]\d{2,10}){1,5}"
+    r"|(?:0[ -]?)?\d{5}[ -]\d{5}"
+    r")(?![\w.-])"
+)
 
 
 def phone_parts(text: str) -> list[tuple[str, bool]]:

@@ -5,14 +5,15 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from html import unescape
+from html import escape, unescape
 from typing import Any
 
 import pytest
 
 from aftercall.simulator import Fault
 from api.console.call import media
-from api.console.calls import call_path
+from api.console.links import call_path
+from api.console.words import iso, phone_parts, utc
 from tests.api.server import Api
 from tests.conftest import WORKSPACE
 from tests.console.telling import HOSTILE, Teller, learned
@@ -236,7 +237,7 @@ def test_the_request_is_shown_without_secrets(admin: Visitor, teller: Teller) ->
     page = admin.get("/calls/call_1").text
     part = unescape(re.findall(r'data-loads="(/call/request/[^"]*)"', page)[0])
     shown = unescape(admin.get(part).text)
-    assert '"phone": "+919876543210"' in shown
+    assert '"phone": "+91 •••• ••3210"' in re.sub(r"<[^>]*>", "", shown)
     assert "X-Key" in shown
     assert "a-secret" not in shown
     assert "<html" not in shown
@@ -310,3 +311,68 @@ def test_what_is_not_known_has_a_dash_and_no_gap(admin: Visitor, teller: Teller)
     assert "Cost –" in told(page)
     assert not re.search(r"<dd>\s*</dd>", page)
     assert "Length" not in admin.get("/calls/call_2").text
+
+
+# ---- the ends of the calendar, odd ids, phone numbers ------------------------
+
+
+@pytest.mark.parametrize("at", ["9999-12-31T23:59:59-05:00", "0001-01-01T00:00:00+05:30"])
+def test_a_link_that_expires_beyond_the_calendar_is_a_page_all_the_same(
+    admin: Visitor, teller: Teller, at: str
+) -> None:
+    media = {"url": "https://example.com/a.mp3", "expires_at": at}
+    teller.tell("call_1", recording=media)
+    assert admin.get("/calls/call_1").status_code == 200
+    moment = datetime.fromisoformat(at)
+    assert utc(moment).endswith("UTC")
+    assert iso(moment).endswith("Z")
+
+
+@pytest.mark.parametrize("call_id", ["..", ".", "a/../b"])
+def test_every_page_leads_to_a_call_whatever_its_id(
+    admin: Visitor, teller: Teller, call_id: str
+) -> None:
+    made = teller.destination()
+    teller.tell(call_id)
+    deliveries = teller.console.get("/deliveries", destination_id=made["id"])["items"]
+    href = escape(call_path(call_id, WORKSPACE.id))
+    for path in ("/set-up", *(f"/deliveries/{one['id']}" for one in deliveries)):
+        assert f'href="{href}"' in admin.get(path).text
+    assert deliveries
+
+
+def test_the_latest_failures_of_a_workspace_lead_to_calls_whatever_their_ids(
+    admin: Visitor, teller: Teller
+) -> None:
+    teller.simulator.twentytwo.fail_next("..", Fault.BAD_REQUEST)
+    teller.tell("..")
+    href = escape(call_path("..", WORKSPACE.id))
+    assert f'href="{href}"' in admin.get(f"/workspaces/{WORKSPACE.id}").text
+
+
+def test_phone_numbers_in_requests_and_answers_are_masked_until_asked_for(
+    admin: Visitor, teller: Teller
+) -> None:
+    made = teller.destination()
+    teller.tell("call_1", output_parameters={"other": "+91 98765 43210", "third": "98765-43219"})
+    [delivery] = teller.console.get("/deliveries", destination_id=made["id"])["items"]
+    for path in (
+        f"/call/request/{delivery['id']}?",
+        f"/call/request/{delivery['id']}?part=yes",
+        f"/call/answer?call_id=call_1&workspace_id={WORKSPACE.id}&part=yes",
+    ):
+        hidden = re.sub(r'data-phone="[^"]*"', "", admin.get(path).text)
+        shown = admin.get(f"{path}&phones=shown").text
+        for number in ("+919876543210", "+91 98765 43210", "98765-43219"):
+            assert number not in hidden, path
+            assert number in unescape(shown), path
+
+
+@pytest.mark.parametrize("text", ["+91 98765 43210", "98765-43210", "098765 43210", "+14155550123"])
+def test_phone_numbers_are_found_as_people_write_them(text: str) -> None:
+    assert phone_parts(f"at {text}, or") == [("at ", False), (text, True), (", or", False)]
+
+
+@pytest.mark.parametrize("text", ["2026-01-05 12:00:00", "12345-6789", "+1 23", "550e8400-41d4"])
+def test_dates_and_ids_are_no_phone_numbers(text: str) -> None:
+    assert phone_parts(text) == [(text, False)]

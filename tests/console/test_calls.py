@@ -13,7 +13,8 @@ import requests
 from aftercall.domain.states import CallState
 from aftercall.simulator import Fault
 from api.console.call_filter import CallFilter, read_filter
-from api.console.calls import call_path, highlights, length
+from api.console.calls import highlights, length
+from api.console.links import call_path
 from tests.api.server import Api
 from tests.conftest import WORKSPACE
 from tests.console.telling import HOSTILE, Teller, learned
@@ -252,3 +253,16 @@ def test_how_long_a_call_was(seconds: int, says: str) -> None:
 def test_what_reads_well_in_a_line_comes_first() -> None:
     found = highlights({"n" * 30: {"a": 1}, "yes": True, "long": "word " * 40, "none": None})
     assert found == [("yes", "true"), ("long", "word " * 10 + "w…"), ("none", "")]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "since=0001-01-01T00:00:00Z&zone=America/New_York",
+        "since=0001-01-01T00:00:00%2B05:30",
+        "until=9999-12-31T23:59:59-05:00",
+        "until=9999-12-31T23:59:59Z&zone=Asia/Kolkata",
+    ],
+)
+def test_times_at_the_ends_of_the_calendar_are_a_page(admin: Visitor, asked: str) -> None:
+    assert admin.get(f"/calls?{asked}").status_code == 200
