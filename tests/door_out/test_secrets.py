@@ -44,6 +44,7 @@ from aftercall.simulator.webhooks import signature
 from aftercall.twentytwo.client import Twenty2
 from tests.api.server import Api, free_port
 from tests.cli.command import Command, environment, launched
+from tests.console.visitor import Visitor
 from tests.crm.test_mapping import DELIVERY
 from tests.raw_server import Peer, RawServer
 
@@ -351,7 +352,7 @@ def _log_of(house: House, name: str) -> str:
 def look_at_every_page(house: House, call_ids: list[str], destination_ids: list[str]) -> None:
     deliveries = house.ask("GET", "/api/v1/deliveries").json()["items"]
     pages = [
-        *("/healthz", "/readyz", "/metrics", "/docs", "/", "/openapi.json"),
+        *("/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"),
         *("/api/v1/calls", "/api/v1/stats", "/api/v1/workspaces", "/api/v1/destinations"),
         *(f"/api/v1/calls/{call_id}" for call_id in call_ids),
         *(f"/api/v1/destinations/{id_}" for id_ in destination_ids),
@@ -360,6 +361,27 @@ def look_at_every_page(house: House, call_ids: list[str], destination_ids: list[
     ]
     for page in pages:
         assert house.ask("GET", page).ok, page
+    look_at_the_console(house, call_ids, destination_ids)
+
+
+def look_at_the_console(house: House, call_ids: list[str], destination_ids: list[str]) -> None:
+    """Every page of it, as the admin; the session's cookie comes from signing in."""
+    with Visitor(house.api.origin) as visitor:
+        answers = [visitor.sign_in(SECRETS["the admin token"])]
+        assert answers[0].status_code == 303, answers[0].text
+        for path in (
+            *("/", "/set-up", "/calls", "/deliveries", "/destinations", "/workspaces", "/audit"),
+            *(f"/calls/{call_id}" for call_id in call_ids),
+            *(f"/destinations/{id_}" for id_ in destination_ids),
+            *(f"/destinations/{id_}/edit" for id_ in destination_ids),
+            *("/workspaces/ws_stored", f"/workspaces/{WORKSPACE.id}"),
+        ):
+            answers.append(visitor.get(path))
+            assert answers[-1].status_code == 200, (path, answers[-1].text)
+    for answer in answers:
+        at = f"{answer.request.method} {urlsplit(answer.url).path}"
+        house.said.append((f"the console's {at} ({answer.status_code})", answer.text))
+        house.said.append((f"the headers of the console's {at}", str(answer.headers)))
 
 
 def run_every_command(house: House, call_ids: list[str]) -> None:
