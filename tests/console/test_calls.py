@@ -265,4 +265,6 @@ def test_what_reads_well_in_a_line_comes_first() -> None:
     ],
 )
 def test_times_at_the_ends_of_the_calendar_are_a_page(admin: Visitor, asked: str) -> None:
-    assert admin.get(f"/calls?{asked}").status_code == 200
+    # Beyond the calendar in UTC it is a fault at its field.
+    is_beyond = asked.endswith(("05:30", "05:00"))
+    assert admin.get(f"/calls?{asked}").status_code == (422 if is_beyond else 200)
