@@ -1,5 +1,6 @@
 """`aftercall deliveries …`."""
 
+import json
 import sys
 import uuid
 from datetime import datetime
@@ -22,6 +23,7 @@ from aftercall.domain.states import DeliveryState
 from aftercall.flows import look, replay
 from aftercall.flows.audit import CLI
 from aftercall.flows.configure_destinations import find_destination_id
+from aftercall.flows.preview_destination import show_request
 from aftercall.flows.service import Service
 from aftercall.flows.views import ReplayProgressView
 
@@ -119,6 +121,23 @@ def show_delivery(delivery_id: uuid.UUID, as_json: bool) -> None:
         ),
         empty="Not tried yet.",
     )
+
+
+@deliveries.command("request")
+@click.argument("delivery_id", type=click.UUID)
+@_as_json
+def request(delivery_id: uuid.UUID, as_json: bool) -> None:
+    """The request as it would be sent now, without its secrets."""
+    with open_session() as service:
+        view = show_request(service, delivery_id)
+    if as_json:
+        show_json(view)
+        return
+    say(f"{view.method} {view.url}")
+    for name, value in view.headers.items():
+        say(f"{name}: {value}")
+    say("")
+    say(view.fault or json.dumps(view.body, ensure_ascii=False, indent=2))
 
 
 @deliveries.command("groups")

@@ -11,6 +11,7 @@ from aftercall.cli.audit import audit
 from aftercall.cli.calls import calls, enqueue
 from aftercall.cli.deliveries import deliveries
 from aftercall.cli.destinations import destinations
+from aftercall.cli.overview import overview
 from aftercall.cli.processes import (
     PortInUse,
     api_arguments,
@@ -19,6 +20,7 @@ from aftercall.cli.processes import (
     child_environment,
     worker_arguments,
 )
+from aftercall.cli.replays import replays
 from aftercall.cli.session import EXPECTED, current_settings, fail, say
 from aftercall.cli.up import open_stores
 from aftercall.cli.workspaces import workspaces
@@ -128,7 +130,7 @@ def doctor() -> None:
     sys.exit(run_doctor())
 
 
-for command in (calls, enqueue, destinations, deliveries, workspaces, audit):
+for command in (overview, calls, enqueue, destinations, deliveries, replays, workspaces, audit):
     cli.add_command(command)
 
 

@@ -107,3 +107,15 @@ def test_usage_is_told_with_exit_code_2(aftercall: Command) -> None:
         ("list", "--state", "sleeping"),
     ):
         assert aftercall("deliveries", *arguments).code == 2
+
+
+def test_the_request_is_shown_as_the_api_answers(
+    aftercall: Command, api: Api, deliver: Callable[..., list[str]]
+) -> None:
+    deliver(1)
+    [delivery] = api.get("/deliveries")["items"]
+    said = aftercall.ok("deliveries", "request", delivery["id"])
+    assert "POST http" in said
+    assert f"webhook-id: {delivery['id']}" in said
+    answered = json.loads(aftercall.ok("deliveries", "request", delivery["id"], "--json"))
+    assert answered["body"] == api.get(f"/deliveries/{delivery['id']}/request")["body"]
