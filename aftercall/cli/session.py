@@ -114,12 +114,25 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empt
         table.add_column(column, overflow="fold", no_wrap=index == 0)
     count = 0
     for row in rows:
-        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+        table.add_row(*(_cell(value) for value in row))
         count += 1
     if count:
         console.print(table)
     else:
         say(empty)
+
+
+#: What wants to be seen at a glance; on a terminal only.
+_COLOURS = {
+    **dict.fromkeys(("dead", "failed", "open"), "red"),
+    **dict.fromkeys(("held", "disabled", "blocked", "probing", "retry"), "yellow"),
+    **dict.fromkeys(("delivered", "fetched", "succeeded", "done", "works"), "green"),
+}
+
+
+def _cell(value: object) -> Text:
+    said = "" if value is None else str(value)
+    return Text(said, style=_COLOURS.get(said, ""))
 
 
 def fail(message: str) -> "SystemExit":
