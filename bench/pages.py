@@ -168,9 +168,12 @@ def _count(service: Service) -> None:
     """As sweeps do it, without the seconds between them."""
     _say("counting")
     idle = 0
-    while idle < 3:
+    while idle < 20:
         with service.database.transaction() as session:
             idle = 0 if count_activity(session, lag=timedelta()) else idle + 1
+        if idle:
+            # Ids are counted once every transaction of their time has ended, autovacuum's too.
+            time.sleep(0.1)
 
 
 def _paths(service: Service) -> dict[str, str]:
