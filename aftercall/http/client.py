@@ -186,7 +186,9 @@ class _Loop:
 
     def _seconds_to_sleep(self) -> float | None:
         wait = None if self._timer is None else max(self._timer - time.monotonic(), 0.0)
-        return min(wait or _LOOK_EVERY, _LOOK_EVERY) if self._looked_for else wait
+        if not self._looked_for:
+            return wait
+        return _LOOK_EVERY if wait is None else min(wait, _LOOK_EVERY)
 
     def _watch(self, what: int, fd: int, *_: Any) -> None:
         if what == pycurl.POLL_REMOVE:

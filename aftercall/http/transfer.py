@@ -24,6 +24,8 @@ from aftercall.http.request import Prepared
 _MAX_HEADER_LINES = 100
 # libcurl waits for more of one that is not quite like it.
 _STATUS_LINE = re.compile(rb"HTTP/1\.\d [1-9]\d\d[ \r\n]")
+#: Connections that are remembered: libcurl does not tell of those that it closes.
+_MOST_KEPT = 4_096
 _STOP = -1  # what a callback returns to end the transfer
 
 # What ended a transfer, by libcurl's code. {0} is host:port.
@@ -59,6 +61,9 @@ class KeptConnections:
             curl.getinfo(pycurl.PRIMARY_PORT),
             curl.getinfo(pycurl.LOCAL_PORT),
         )
+        if len(self._sockets) >= _MOST_KEPT:
+            # Most are of connections that are gone. Without them a broken one is a failed attempt.
+            self._sockets.clear()
         self._sockets[ends] = curl.getinfo(pycurl.ACTIVESOCKET)
 
     def is_closed(self, ends: _Ends) -> bool:
