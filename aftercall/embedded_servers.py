@@ -427,12 +427,14 @@ def read_pid(path: Path) -> int | None:
 
 
 def _what_runs_as(pid: int | None) -> tuple[str, list[str]]:
-    """The program's name and arguments; none for a process that is gone, a zombie or hidden."""
+    """The program's name and arguments; none for one that is gone, dying, a zombie or hidden."""
     import psutil  # type: ignore[import-untyped]  # comes with the wheels
 
     with suppress(psutil.Error):
         if pid and (process := psutil.Process(pid)).status() != psutil.STATUS_ZOMBIE:
-            return process.name(), process.cmdline()
+            # Killed, it gives up its arguments, then its locks, and is a zombie only after that.
+            arguments = process.cmdline()
+            return (process.name(), arguments) if arguments else ("", [])
     return "", []
 
 
