@@ -112,6 +112,9 @@ class Workspace(Base):
     blocked_until: Mapped[datetime | None]
     block_reason: Mapped[str | None]
     forbidden_in_a_row: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    #: Where numbers without a country code belong (ISO 3166), and the zone that people speak in.
+    region: Mapped[str] = mapped_column(String(2), server_default=text("'IN'"))
+    time_zone: Mapped[str] = mapped_column(String(64), server_default=text("'Asia/Kolkata'"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -299,6 +302,9 @@ class Destination(Base):
     headers_sealed: Mapped[str | None]
     #: Encrypted `whsec_…`.
     secret_sealed: Mapped[str]
+    #: Of a CRM: what is written there, and the encrypted JSON object of its credentials.
+    sync: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    credentials_sealed: Mapped[str | None]
     #: The one before, encrypted: it signs as well, until then.
     old_secret_sealed: Mapped[str | None]
     old_secret_until: Mapped[datetime | None]
@@ -377,6 +383,71 @@ class Delivery(Base):
         ),
         CheckConstraint("(state = 'sending') = (lease_token IS NOT NULL)", name="lease"),
     )
+
+
+class StepState(StrEnum):
+    """Where one step of a call at a CRM stands."""
+
+    SENT = "sent"
+    DONE = "done"
+
+
+class CrmStep(Base):
+    """The ledger: a step of a call at a CRM happens once, whatever is tried again."""
+
+    __tablename__ = "crm_steps"
+
+    call_row_id: Mapped[int] = mapped_column(
+        ForeignKey("calls.id", ondelete="CASCADE"), primary_key=True
+    )
+    destination_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("destinations.id"), primary_key=True
+    )
+    #: `person`, `fields` (with the person's id), `call`, `task`.
+    step: Mapped[str] = mapped_column(String(128), primary_key=True)
+    #: Sent and not done: the request went out, and whether it did its work is not known.
+    state: Mapped[StepState] = mapped_column(_one_of(StepState, "state"))
+    sent_at: Mapped[datetime]
+    done_at: Mapped[datetime | None]
+    #: The id of what was made, as the CRM has it.
+    remote_id: Mapped[str | None]
+    #: Of what was written: the same again is not written again.
+    content_hash: Mapped[bytes | None]
+    #: What a person should know or do about it.
+    note: Mapped[str | None]
+
+
+class CrmPerson(Base):
+    """Whom a number belongs to at a CRM; leased, so that nobody makes them twice."""
+
+    __tablename__ = "crm_people"
+
+    destination_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("destinations.id"), primary_key=True
+    )
+    #: E.164.
+    number: Mapped[str] = mapped_column(String(32), primary_key=True)
+    #: The one that we made there; searches find it only after a while.
+    remote_id: Mapped[str | None]
+    made_at: Mapped[datetime | None]
+    #: The lease of the delivery that is at work on this person.
+    lease_token: Mapped[uuid.UUID | None]
+    lease_until: Mapped[datetime | None]
+
+
+class CrmToken(Base):
+    """A CRM's access token: refreshed once for all workers."""
+
+    __tablename__ = "crm_tokens"
+
+    destination_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("destinations.id"), primary_key=True
+    )
+    #: Encrypted JSON: the token, and the address of the API if the CRM told one.
+    token_sealed: Mapped[str | None]
+    expires_at: Mapped[datetime | None]
+    #: Until then somebody refreshes it.
+    lease_until: Mapped[datetime | None]
 
 
 class Attempt(Base):
