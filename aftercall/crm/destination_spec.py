@@ -4,21 +4,33 @@ The same for the API, the CLI and `destinations apply -f`.
 """
 
 import re
+from collections.abc import Iterator
 from ipaddress import ip_address
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 import requests
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 from pydantic.config import JsonDict
 
+from aftercall.crm.description import Description, descriptions
 from aftercall.crm.mapping import MappingError, check_expression, is_storable
 from aftercall.crm.sending import RESERVED_HEADERS
 from aftercall.crm.signing import SecretError, check_secret
+from aftercall.crm.sync_settings import SyncSettings, faults_in
 from aftercall.domain.unseen import CONTROLS, UNSEEN
-from aftercall.domain.work import EVENT_TYPES
+from aftercall.domain.work import EVENT_TYPES, WEBHOOK
 from aftercall.http import AddressGuard, refused_addresses
 
+#: What a destination may be.
+KINDS = [WEBHOOK, *descriptions()]
 #: What a header's value reads as. Sent back unchanged, it keeps the value.
 MASK = "********"
 #: Nothing that moves a terminal's cursor or turns its text around.
@@ -147,7 +159,7 @@ class DestinationSpec(BaseModel):
     url: Annotated[
         str, Field(max_length=2_000, json_schema_extra=_URL_SCHEMA), AfterValidator(_check_url)
     ]
-    kind: Literal["webhook"] = "webhook"
+    kind: Annotated[str, Field(json_schema_extra={"enum": KINDS})] = WEBHOOK
     workspace_id: (
         Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_check_workspace_id)]
         | None
@@ -176,6 +188,62 @@ class DestinationSpec(BaseModel):
     timeout_seconds: Annotated[int, Field(ge=1, le=30, strict=False), WHOLE] = 15
     max_in_flight: Annotated[int, Field(ge=1, le=1_000, strict=False), WHOLE] = 32
     rate_limit_per_second: Annotated[int, Field(ge=1, le=10_000, strict=False), WHOLE] | None = None
+    sync: SyncSettings | None = Field(
+        None, description="Of a CRM: whom a call is about, and what is written there"
+    )
+    credentials: Annotated[
+        dict[str, Annotated[str, Field(max_length=4_000)]], Field(max_length=10, repr=False)
+    ] = Field(default_factory=dict, description="Of a CRM; read back masked")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_for_its_kind(cls, given: Any) -> Any:
+        """A CRM has an address of its own, and takes less at once."""
+        kind = given.get("kind") if isinstance(given, dict) else None
+        crm = descriptions().get(kind) if isinstance(kind, str) else None
+        if crm is None:
+            return given
+        usual: dict[str, Any] = {"max_in_flight": crm.max_in_flight}
+        if crm.api is not None:
+            usual["url"] = crm.api
+        there = {key: value for key, value in given.items() if key != "url" or value}
+        return {**usual, **there}
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Self:
+        if self.kind == WEBHOOK:
+            if self.sync is not None or self.credentials:
+                raise _fault("sync" if self.sync else "credentials", "Only a CRM has that")
+            return self
+        crm = descriptions().get(self.kind)
+        if crm is None:
+            raise _fault("kind", f"There is no such kind; there are {', '.join(KINDS)}")
+        if self.mapping is not None:
+            raise _fault("mapping", f"{crm.name} gets fields: say them in sync.fields")
+        if self.headers:
+            raise _fault("headers", f"aftercall sets all headers for {crm.name}")
+        for place, what in faults_in(self.sync or SyncSettings(), crm):
+            raise _fault(place, what)
+        for place, what in _credential_faults(self.credentials, crm):
+            raise _fault(place, what)
+        return self
+
+
+def _credential_faults(given: dict[str, str], crm: Description) -> Iterator[tuple[str, str]]:
+    known = {need.key: need for need in crm.credentials}
+    for key in sorted(given.keys() - known.keys()):
+        yield f"credentials.{key}", f"{crm.name} has no such credential"
+    for key, value in given.items():
+        if value == MASK:
+            yield f"credentials.{key}", "This is only the mask of one: give the value"
+    for key, need in known.items():
+        if need.required and not given.get(key):
+            yield f"credentials.{key}", f"It is needed: {need.label}. {need.hint}".strip()
+
+
+def _fault(place: str, what: str) -> ValueError:
+    """At its place, as pydantic's own faults are."""
+    return ValueError(f"{place}: {what}")
 
 
 def unreachable_reason(url: str, guard: AddressGuard) -> str | None:

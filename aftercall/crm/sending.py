@@ -98,6 +98,10 @@ class HookSender:
         """The same, waited for."""
         return without_secrets(self._client.exchange(_request(prepared)), prepared.secrets)
 
+    def ask(self, request: Request) -> Exchange:
+        """Any other request, waited for."""
+        return self._client.exchange(request)
+
     def close(self) -> None:
         self._client.close()
 

@@ -4,8 +4,9 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any, cast
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import CursorResult, TextClause, text
 
 from aftercall.db.attempts import AttemptRow, insert_attempts
 from aftercall.db.rows import as_rows
@@ -42,9 +43,10 @@ _INSERT = text(
 )
 
 
-def insert_deliveries(executor: Executor, new: Sequence[NewDelivery], *, now: datetime) -> None:
+def insert_deliveries(executor: Executor, new: Sequence[NewDelivery], *, now: datetime) -> int:
+    """How many of them were not there yet."""
     if not new:
-        return
+        return 0
     rows = as_rows(
         {
             "id": delivery.id,
@@ -57,7 +59,8 @@ def insert_deliveries(executor: Executor, new: Sequence[NewDelivery], *, now: da
         }
         for delivery in new
     )
-    executor.execute(_INSERT, {"now": now, "rows": rows})
+    result = cast(CursorResult[Any], executor.execute(_INSERT, {"now": now, "rows": rows}))
+    return result.rowcount
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,7 @@ def lock_capacities(
 _CLAIM = text(
     """
     UPDATE deliveries d SET state = 'sending', lease_token = :token, lease_until = :lease_until
-    FROM calls c, call_payloads p, destinations t
+    FROM calls c JOIN workspaces w ON w.id = c.workspace_id, call_payloads p, destinations t
     WHERE d.id IN (
         SELECT id FROM deliveries
         WHERE id = ANY(:ids) AND state = 'queued' AND due_at <= :now
@@ -145,7 +148,8 @@ _CLAIM = text(
       t.name AS destination_name, d.attempts, d.due_at, d.type, d.created_at, t.url, t.mapping,
       t.headers_sealed, t.secret_sealed, t.old_secret_sealed, t.old_secret_until,
       t.timeout_seconds, t.failing_since,
-      t.failures_in_a_row, p.call,
+      t.failures_in_a_row, t.kind, t.sync, t.credentials_sealed, w.region, w.time_zone,
+      d.lease_until, p.call,
       p.input_parameters, p.output_parameters, p.recording, p.transcript
     """
 )

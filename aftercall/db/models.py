@@ -430,7 +430,7 @@ class CrmPerson(Base):
     #: The one that we made there; searches find it only after a while.
     remote_id: Mapped[str | None]
     made_at: Mapped[datetime | None]
-    #: The lease of the delivery that is at work on this person.
+    #: The delivery that is at work on this person, and until when.
     lease_token: Mapped[uuid.UUID | None]
     lease_until: Mapped[datetime | None]
 

@@ -57,6 +57,8 @@ class Blocked:
     wait: timedelta
     #: What it blocks the whole workspace for, if it does.
     kind: BlockKind | None = None
+    #: Of a delivery: nothing else goes to its destination for so long.
+    destination_waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +70,16 @@ class Dead:
     destination_is_gone: bool = False
 
 
-Outcome = Succeeded | Retry | NotReady | Blocked | Dead
-FetchOutcome = Outcome
-DeliveryOutcome = Succeeded | Retry | Blocked | Dead
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """There is nothing to do here, as the destination's settings say."""
+
+    reason: str
+
+
+FetchOutcome = Succeeded | Retry | NotReady | Blocked | Dead
+DeliveryOutcome = Succeeded | Retry | Blocked | Dead | Skipped
+Outcome = FetchOutcome | DeliveryOutcome
 
 
 # ---- Twenty2's answers -------------------------------------------------------

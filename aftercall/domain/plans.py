@@ -16,6 +16,7 @@ from aftercall.domain.outcomes import (
     FetchOutcome,
     NotReady,
     Retry,
+    Skipped,
     Succeeded,
 )
 from aftercall.domain.schedules import delivery_wait, fetch_wait, look_wait
@@ -171,6 +172,8 @@ def plan_delivery(
             state, due_at, error = DeliveryState.HELD, standing.due_at, reason
         case Dead(reason=reason):
             state, due_at, error = DeliveryState.DEAD, standing.due_at, reason
+        case Skipped(reason=reason):
+            state, due_at, error = DeliveryState.SKIPPED, standing.due_at, reason
         case _:
             assert_never(outcome)
     return DeliveryStep(state=state, attempts=spent, due_at=due_at, error=error)

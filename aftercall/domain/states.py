@@ -30,7 +30,7 @@ class DeliveryState(StrEnum):
     HELD = "held"
     """The destination is disabled; goes on when it is enabled."""
     SKIPPED = "skipped"
-    """The destination's filter did not want this call."""
+    """The destination did not want this call: its filter, or its rule for unknown people."""
 
 
 class Priority:
@@ -61,6 +61,7 @@ DELIVERY_MOVES: dict[DeliveryState, frozenset[DeliveryState]] = {
             DeliveryState.QUEUED,
             DeliveryState.DEAD,
             DeliveryState.HELD,
+            DeliveryState.SKIPPED,
         }
     ),
     DeliveryState.HELD: frozenset({DeliveryState.QUEUED, DeliveryState.DEAD}),

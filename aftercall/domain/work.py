@@ -16,6 +16,9 @@ CALL_COMPLETED = "call.completed"
 CALL_FAILED = "call.failed"
 EVENT_TYPES = (CALL_COMPLETED, CALL_FAILED)
 
+#: The kind of a destination that is no CRM.
+WEBHOOK = "webhook"
+
 #: JSON objects whose keys are the customer's.
 Parameters = dict[str, Any]
 
@@ -135,3 +138,11 @@ class ClaimedDelivery:
     #: The secret before, which signs as well until then.
     old_secret_sealed: str | None = None
     old_secret_until: datetime | None = None
+    #: `webhook`, or a CRM; then what is written there, with whose credentials.
+    kind: str = WEBHOOK
+    sync: Parameters | None = None
+    credentials_sealed: str | None = None
+    #: The workspace's: where numbers belong, and the zone that people speak in.
+    region: str = "IN"
+    time_zone: str = "Asia/Kolkata"
+    lease_until: datetime | None = None

@@ -19,6 +19,8 @@ from aftercall.crm.destination_spec import MASK, DestinationSpec, changed_spec, 
 from aftercall.crm.mapping import MappingError
 from aftercall.crm.sending import HookSender, prepare
 from aftercall.crm.signing import new_secret
+from aftercall.crm.sync_settings import SyncSettings
+from aftercall.db import crm as crm_db
 from aftercall.db import deliveries as deliveries_db
 from aftercall.db import destinations as destinations_db
 from aftercall.db.attempts import excerpt
@@ -28,8 +30,9 @@ from aftercall.db.workspaces import get_workspace
 from aftercall.domain.exchange import Answer
 from aftercall.domain.ids import new_id
 from aftercall.domain.outcomes import Dead, Retry, classify_delivery
-from aftercall.domain.work import CALL_COMPLETED, ClaimedDelivery
+from aftercall.domain.work import CALL_COMPLETED, WEBHOOK, ClaimedDelivery
 from aftercall.flows.audit import Actor, changed_fields, record
+from aftercall.flows.check_destination import check_destination
 from aftercall.flows.errors import Conflict, Invalid, NotFound, invalid_from
 from aftercall.flows.recording import attempt_outcome
 from aftercall.flows.service import Service
@@ -190,11 +193,11 @@ def remove_destination(
         record(session, by, "destination.removed", row.id, name=row.name)
         row.removed_at = service.clock()
         row.enabled = False
-        row.headers_sealed = None
-        row.old_secret_sealed = None
-        row.old_secret_until = None
+        row.headers_sealed = row.credentials_sealed = None
+        row.old_secret_sealed = row.old_secret_until = None
         row.secret_sealed = service.sealer.seal(new_secret())
         session.flush()
+        crm_db.drop_tokens(session, [destination_id])
         deliveries_db.follow_destinations(session, destination_id, now=service.clock())
 
 
@@ -274,6 +277,8 @@ def test_destination(
     with service.database.transaction() as session:
         row = _get(session, destination_id)
         record(session, by, "destination.tested", row.id, name=row.name)
+    if row.kind != WEBHOOK:
+        return check_destination(service, row)
     claim = _sample_delivery(row, now=service.clock())
     try:
         post = prepare(claim, sealer=service.sealer, now=service.clock())
@@ -354,8 +359,10 @@ def _new_row(service: Service, spec: DestinationSpec) -> tuple[Destination, str]
     secret = spec.secret or new_secret()
     row = Destination(
         id=new_id(),
-        headers_sealed=_seal_headers(service, spec.headers),
+        headers_sealed=_seal_texts(service, spec.headers),
         secret_sealed=service.sealer.seal(secret),
+        sync=_sync_of(spec),
+        credentials_sealed=_seal_texts(service, spec.credentials),
         enabled=spec.enabled,
         disabled_reason=None if spec.enabled else "Disabled by hand",
         **{name: getattr(spec, name) for name in _FIELDS},
@@ -374,21 +381,24 @@ def _current(service: Service, row: Destination) -> dict[str, Any]:
     return {
         **{name: getattr(row, name) for name in _FIELDS},
         "enabled": row.enabled,
-        "headers": _open_headers(service, row),
+        "headers": _open_texts(service, row, row.headers_sealed),
         "secret": _open_secret(service, row),
+        "sync": row.sync,
+        "credentials": _open_texts(service, row, row.credentials_sealed),
     }
 
 
 def _spec_after(service: Service, row: Destination, change: dict[str, Any]) -> DestinationSpec:
     current = _current(service, row)
     change = dict(change)
-    if isinstance(change.get("headers"), dict):
-        # A masked value that comes back is the value that it masks.
-        kept = {name.lower(): value for name, value in current["headers"].items()}
-        change["headers"] = {
-            name: kept.get(str(name).lower(), value) if value == MASK else value
-            for name, value in change["headers"].items()
-        }
+    for field in ("headers", "credentials"):
+        if isinstance(change.get(field), dict):
+            # A masked value that comes back is the value that it masks.
+            kept = {name.lower(): value for name, value in current[field].items()}
+            change[field] = {
+                name: kept.get(str(name).lower(), value) if value == MASK else value
+                for name, value in change[field].items()
+            }
     if change.get("secret", "") is None:
         del change["secret"]
     try:
@@ -405,8 +415,12 @@ def _write(
         setattr(row, name, getattr(spec, name))
     # Those that no key opens any more read as none: to set none clears them.
     is_lost = row.headers_sealed is not None and not spec.headers
-    if is_lost or spec.headers != _open_headers(service, row):
-        row.headers_sealed = _seal_headers(service, spec.headers)
+    if is_lost or spec.headers != _open_texts(service, row, row.headers_sealed):
+        row.headers_sealed = _seal_texts(service, spec.headers)
+    row.sync = _sync_of(spec)
+    if spec.credentials != _open_texts(service, row, row.credentials_sealed):
+        row.credentials_sealed = _seal_texts(service, spec.credentials)
+        crm_db.drop_tokens(session, [row.id])
     if spec.secret and spec.secret != _open_secret(service, row):
         row.secret_sealed = service.sealer.seal(spec.secret)
         row.old_secret_sealed = row.old_secret_until = None
@@ -433,13 +447,16 @@ def _view(
 ) -> DestinationView:
     """`undone`: its deliveries that wait or are held; of a new one there are none."""
     undone = undone or {}
-    headers = dict.fromkeys(_open_headers(service, row), MASK)
+    headers = dict.fromkeys(_open_texts(service, row, row.headers_sealed), MASK)
+    credentials = dict.fromkeys(_open_texts(service, row, row.credentials_sealed), MASK)
     return DestinationView(
         **{name: getattr(row, name) for name in _FIELDS},
         id=row.id,
         enabled=row.enabled,
         disabled_reason=row.disabled_reason,
         headers=headers,
+        sync=row.sync,
+        credentials=credentials,
         failing_since=row.failing_since,
         failures_in_a_row=row.failures_in_a_row,
         paused_until=row.paused_until,
@@ -453,12 +470,19 @@ def _view(
     )
 
 
-def _open_headers(service: Service, row: Destination) -> dict[str, str]:
-    """None are left when the key that sealed them is lost: they have to be set anew."""
-    if row.headers_sealed is None:
+def _sync_of(spec: DestinationSpec) -> dict[str, Any] | None:
+    if spec.kind == WEBHOOK:
+        return None
+    return (spec.sync or SyncSettings()).model_dump(mode="json")
+
+
+def _open_texts(service: Service, row: Destination, sealed: str | None) -> dict[str, str]:
+    """Headers or credentials. None are left when the key that sealed them is lost: they have
+    to be set anew."""
+    if sealed is None:
         return {}
     try:
-        return dict(json.loads(service.sealer.open(row.headers_sealed)))
+        return dict(json.loads(service.sealer.open(sealed)))
     except SealError as error:
         log.warning("destination.unreadable", destination=row.name, why=str(error))
         return {}
@@ -473,8 +497,8 @@ def _open_secret(service: Service, row: Destination) -> str | None:
         return None
 
 
-def _seal_headers(service: Service, headers: dict[str, str]) -> str | None:
-    return service.sealer.seal(json.dumps(headers)) if headers else None
+def _seal_texts(service: Service, texts: dict[str, str]) -> str | None:
+    return service.sealer.seal(json.dumps(texts)) if texts else None
 
 
 def _check_reachable(service: Service, spec: DestinationSpec) -> None:

@@ -34,9 +34,10 @@ from aftercall.domain.outcomes import (
 from aftercall.domain.plans import DeliveryStanding, DeliveryStep, plan_delivery
 from aftercall.domain.schedules import parse_retry_after
 from aftercall.domain.states import DeliveryState
-from aftercall.domain.work import ClaimedDelivery
+from aftercall.domain.work import WEBHOOK, ClaimedDelivery
 from aftercall.flows.recording import attempt_outcome, write_all
 from aftercall.flows.service import Service
+from aftercall.flows.sync_calls import CrmSyncer, Synced
 from aftercall.http import without_secrets
 from aftercall.rate_limit import Lane, Wish
 from aftercall.sealing import SealError
@@ -58,7 +59,7 @@ class Said:
     """When it was sent, and what the hook said; or why it could not even be made."""
 
     started_at: datetime
-    exchange: Exchange | DeliveryOutcome
+    exchange: Exchange | DeliveryOutcome | Synced
     #: What an answer that repeats the request must not show.
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
@@ -84,6 +85,7 @@ class CallDeliverer:
         """`alone`: works on deliveries on their last chance, and on no others."""
         self._service = service
         self._sender = sender
+        self._syncer = CrmSyncer(service, sender.ask)
         self._alone = alone
         self._crew: Crew[ClaimedDelivery, Said, Sent] = Crew(
             name="deliver",
@@ -131,6 +133,9 @@ class CallDeliverer:
 
     def _send(self, claim: ClaimedDelivery, then: Callable[[Said], None]) -> None:
         started_at = self._service.clock()
+        if claim.kind != WEBHOOK:
+            self._syncer.start(claim, lambda synced: then(Said(started_at, synced)))
+            return
         try:
             post = prepare(claim, sealer=self._service.sealer, now=started_at)
         except MappingError as error:
@@ -220,6 +225,8 @@ def _take_permits(
 
 
 def _read(claim: ClaimedDelivery, said: Said) -> Sent:
+    if isinstance(said.exchange, Synced):
+        return _read_synced(claim, said.started_at, said.exchange)
     if not isinstance(said.exchange, Answer | NoAnswer):
         return Sent(
             claim=claim,
@@ -241,6 +248,18 @@ def _read(claim: ClaimedDelivery, said: Said) -> Sent:
         status_code=answer.status if answer else None,
         response_excerpt=excerpt(answer.body) if answer else None,
         outcome=classify_delivery(exchange, retry_after=asked),
+    )
+
+
+def _read_synced(claim: ClaimedDelivery, started_at: datetime, synced: Synced) -> Sent:
+    answer = synced.answer
+    return Sent(
+        claim=claim,
+        started_at=started_at,
+        elapsed=synced.elapsed,
+        status_code=answer.status if answer else None,
+        response_excerpt=excerpt(answer.body) if answer else None,
+        outcome=synced.outcome,
     )
 
 
@@ -278,8 +297,16 @@ def note_destinations(executor: Executor, results: list[Sent], *, now: datetime)
     # In the order of ids: two recorders with destinations in common take turns.
     for result in sorted(results, key=lambda result: result.claim.destination_id):
         by_destination.setdefault(result.claim.destination_id, []).append(result)
-    for its in by_destination.values():
+    for destination_id, its in by_destination.items():
         _note_destination(executor, its, now=now)
+        asked = [
+            result.outcome.wait
+            for result in its
+            if isinstance(result.outcome, Blocked) and result.outcome.destination_waits
+        ]
+        if asked:
+            # A CRM's limit: no failure of its, and nothing else may go there meanwhile.
+            destinations_db.pause_destination(executor, destination_id, until=now + max(asked))
 
 
 def _note_destination(executor: Executor, results: list[Sent], *, now: datetime) -> None:

@@ -6,6 +6,7 @@ OperatorError
 └── Invalid    the request is malformed, and where
 """
 
+import re
 from collections.abc import Sequence
 
 from pydantic import ValidationError
@@ -35,10 +36,16 @@ def invalid_from(error: ValidationError) -> Invalid:
     """pydantic's faults, without the values: they may be secrets."""
     return Invalid(
         [
-            (
+            _placed(
                 ".".join(str(part) for part in fault["loc"]),
                 str(fault["msg"]).removeprefix("Value error, "),
             )
             for fault in error.errors(include_input=False, include_url=False)
         ]
     )
+
+
+def _placed(at: str, message: str) -> tuple[str, str]:
+    """What is wrong with fields together says in its message which one it is about."""
+    place = None if at else re.match(r"([a-z_.]+): (.+)", message, re.DOTALL)
+    return (place[1], place[2]) if place else (at, message)

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from aftercall.db import reading
 from aftercall.db.call_search import CallQuery, find_calls
+from aftercall.db.crm import StepRow, steps_of
 from aftercall.db.delivery_search import DeliveryQuery, find_deliveries
 from aftercall.db.events import events_of_call, newest_event_at
 from aftercall.db.models import Attempt, Call, CallPayload, Delivery, Destination, Workspace
@@ -24,6 +25,7 @@ from aftercall.domain.waiting import (
     next_delivery,
     next_fetch,
 )
+from aftercall.domain.work import WEBHOOK
 from aftercall.flows.cursors import (
     MAX_LIMIT as MAX_LIMIT,
 )
@@ -49,6 +51,7 @@ from aftercall.flows.views import (
     NextAttemptView,
     PageBothWays,
     StatsView,
+    StepView,
     WorkspaceView,
 )
 
@@ -108,10 +111,9 @@ def show_call(service: Service, call_id: str, *, workspace_id: str | None = None
                 for attempt in attempts
                 if attempt.delivery_id is None
             ],
-            deliveries=[
-                _delivery_view(delivery, call, destination, attempts, now=service.clock())
-                for delivery, call, destination in reversed(found)
-            ],
+            deliveries=_delivery_views(
+                session, list(reversed(found)), attempts, now=service.clock()
+            ),
             raw=payload.raw if payload else None,
         )
 
@@ -140,11 +142,9 @@ def list_deliveries(
             rows, limit=limit, came=place is not None, newer=place is not None and place.newer
         )
         attempts = reading.attempts_of_calls(session, list({call.id for _, call, _ in page}))
+        views = _delivery_views(session, page, attempts, now=service.clock())
     return PageBothWays(
-        items=[
-            _delivery_view(delivery, call, destination, attempts, now=service.clock())
-            for delivery, call, destination in page
-        ],
+        items=views,
         next_cursor=delivery_cursor(page[-1][0].id, newer=False) if has_older and page else None,
         previous_cursor=delivery_cursor(page[0][0].id, newer=True) if has_newer and page else None,
     )
@@ -279,11 +279,27 @@ def _call_fields(call: Call, payload: CallPayload | None) -> dict[str, Any]:
     }
 
 
+def _delivery_views(
+    session: Session,
+    rows: Sequence[tuple[Delivery, Call, Destination]],
+    attempts: Sequence[Attempt],
+    *,
+    now: datetime,
+) -> list[DeliveryView]:
+    at_crms = {call.id for _, call, destination in rows if destination.kind != WEBHOOK}
+    steps = steps_of(session, sorted(at_crms)) if at_crms else []
+    return [
+        _delivery_view(delivery, call, destination, attempts, steps, now=now)
+        for delivery, call, destination in rows
+    ]
+
+
 def _delivery_view(
     delivery: Delivery,
     call: Call,
     destination: Destination,
     attempts: Sequence[Attempt],
+    steps: Sequence[StepRow],
     *,
     now: datetime,
 ) -> DeliveryView:
@@ -321,6 +337,17 @@ def _delivery_view(
                 now=now,
             )
         ),
+        steps=[
+            StepView(
+                step=step.step.partition(":")[0],
+                state=step.state,
+                remote_id=step.remote_id,
+                note=step.note,
+                at=step.done_at or step.sent_at,
+            )
+            for step in steps
+            if (step.call_row_id, step.destination_id) == (call.id, destination.id)
+        ],
     )
 
 

@@ -1,28 +1,36 @@
 """Shows what a filter and a mapping make of past calls, before anything is saved or sent."""
 
 import json
+import re
 import uuid
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from aftercall.crm.destination_spec import MASK, WHOLE
+from aftercall.crm.description import descriptions
+from aftercall.crm.destination_spec import KINDS, MASK, WHOLE
 from aftercall.crm.mapping import Fault, MappingError, fault_of, is_wanted, make_body, make_data
+from aftercall.crm.plan import plan_of
+from aftercall.crm.sync_settings import SyncSettings, faults_in
 from aftercall.db.call_search import CallQuery, find_calls
 from aftercall.db.delivery_search import DeliveryQuery, find_deliveries
-from aftercall.db.models import Call, CallPayload, Destination
+from aftercall.db.models import Call, CallPayload, Destination, Workspace
 from aftercall.db.reading import payload_of
+from aftercall.db.workspaces import get_workspace, list_workspaces
 from aftercall.domain.ids import new_id
 from aftercall.domain.states import CallState
-from aftercall.domain.work import EVENT_TYPES, ClaimedDelivery
+from aftercall.domain.work import EVENT_TYPES, WEBHOOK, ClaimedDelivery
 from aftercall.flows.errors import Conflict, NotFound
 from aftercall.flows.look import pick_call
 from aftercall.flows.save_calls import event_type
 from aftercall.flows.service import Service
+from aftercall.flows.sync_calls import claim_facts
 from aftercall.flows.views import (
     ExpressionFaultView,
+    PlanView,
     PreviewCallView,
     PreviewView,
     RequestView,
@@ -63,12 +71,14 @@ class PreviewSpec(BaseModel):
         None, description="Try it on this call; null: on the newest"
     )
     workspace_id: Annotated[str, Field(pattern=r"^[^\x00]*$")] | None = None
+    kind: Annotated[str, Field(json_schema_extra={"enum": KINDS})] = WEBHOOK
+    sync: SyncSettings | None = Field(None, description="Of a CRM")
     count: Annotated[int, Field(ge=1, le=20, strict=False), WHOLE] = 5
 
 
 def preview_destination(service: Service, spec: PreviewSpec) -> PreviewView:
     """Faults with their place, or what the calls would give."""
-    faults = find_faults(filter_=spec.filter, mapping=spec.mapping)
+    faults = find_faults(filter_=spec.filter, mapping=spec.mapping) + _crm_faults(spec)
     if faults:
         return PreviewView(faults=faults, calls=[])
     with service.database.transaction() as session:
@@ -79,16 +89,48 @@ def preview_destination(service: Service, spec: PreviewSpec) -> PreviewView:
                 state=(CallState.FETCHED,), workspace_id=spec.workspace_id, limit=spec.count
             )
             found = find_calls(session, query)
+        places = {row.id: row for row in list_workspaces(session)}
     if spec.call_id is not None and found[0][1] is None:
         raise Conflict(f"Call {spec.call_id} is not saved yet: there is nothing to preview")
     return PreviewView(
         faults=[],
         calls=[
-            _try(spec, call, payload, now=service.clock())
+            _try(spec, call, payload, places.get(call.workspace_id), now=service.clock())
             for call, payload in found
             if payload is not None
         ],
+        unmapped=_unmapped(spec, [payload for _, payload in found if payload is not None]),
     )
+
+
+def _crm_faults(spec: PreviewSpec) -> list[ExpressionFaultView]:
+    crm = descriptions().get(spec.kind)
+    if spec.kind == WEBHOOK:
+        found = []
+    elif crm is None:
+        found = [("kind", f"There is no such kind; there are {', '.join(KINDS)}")]
+    else:
+        found = faults_in(spec.sync or SyncSettings(), crm)
+    return [
+        ExpressionFaultView(field=field, message=message, line=None, column=None, offset=None)
+        for field, message in found
+    ]
+
+
+def _unmapped(spec: PreviewSpec, payloads: list[CallPayload]) -> list[str]:
+    """What agents learned in these calls and no field takes: it can be mapped."""
+    if spec.kind == WEBHOOK:
+        return []
+    sync = spec.sync or SyncSettings()
+    sources = [field.source for field in sync.fields]
+    if sync.follow_up is not None:
+        sources += [sync.follow_up.time, sync.follow_up.wanted or ""]
+    names = sorted({name for payload in payloads for name in payload.output_parameters})
+    return [name for name in names if not any(_names_it(source, name) for source in sources)]
+
+
+def _names_it(source: str, name: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", source) is not None
 
 
 def find_faults(*, filter_: str | None, mapping: str | None) -> list[ExpressionFaultView]:
@@ -108,6 +150,7 @@ def show_request(service: Service, delivery_id: uuid.UUID) -> RequestView:
             raise NotFound(f"There is no delivery {delivery_id}")
         delivery, call, destination = rows[0]
         payload = payload_of(session, call.id, delivery.revision)
+        workspace = get_workspace(session, call.workspace_id)
     if payload is None:
         raise NotFound(f"What delivery {delivery_id} would send is not there any more")
     claim = as_claim(
@@ -118,19 +161,31 @@ def show_request(service: Service, delivery_id: uuid.UUID) -> RequestView:
         created_at=delivery.created_at,
         mapping=destination.mapping,
     )
-    body, fault = _body(claim)
+    claim = replace(claim, destination_id=destination.id)
+    if workspace is not None:
+        claim = replace(claim, region=workspace.region, time_zone=workspace.time_zone)
+    plan: PlanView | None = None
+    if destination.kind == WEBHOOK:
+        body, fault = _body(claim)
+    else:
+        sync = SyncSettings.model_validate(destination.sync or {})
+        plan, fault = _plan(destination.kind, sync, claim)
+        body = plan and plan.model_dump(mode="json")
     return RequestView(
         method="POST",
         url=without_query(destination.url),
         headers={
-            **_HEADERS,
-            "webhook-id": str(delivery.id),
-            "Idempotency-Key": str(delivery.id),
+            **(_HEADERS if destination.kind == WEBHOOK else {}),
+            **(_ids(delivery.id) if destination.kind == WEBHOOK else {}),
             **dict.fromkeys(_header_names(service, destination), MASK),
         },
         body=body,
         fault=fault,
     )
+
+
+def _ids(delivery_id: uuid.UUID) -> dict[str, str]:
+    return {"webhook-id": str(delivery_id), "Idempotency-Key": str(delivery_id)}
 
 
 def as_claim(
@@ -170,12 +225,26 @@ def as_claim(
     )
 
 
-def _try(spec: PreviewSpec, call: Call, payload: CallPayload, *, now: datetime) -> PreviewCallView:
+def _try(
+    spec: PreviewSpec,
+    call: Call,
+    payload: CallPayload,
+    workspace: Workspace | None,
+    *,
+    now: datetime,
+) -> PreviewCallView:
     type_ = event_type(call.status or "")
     filter_ = spec.filter if spec.filter and spec.filter.strip() else None
     mapping = spec.mapping if spec.mapping and spec.mapping.strip() else None
     claim = as_claim(call, payload, id_=new_id(), type_=type_, created_at=now, mapping=mapping)
-    body, fault = _body(claim)
+    plan: PlanView | None = None
+    if spec.kind == WEBHOOK:
+        body, fault = _body(claim)
+    else:
+        if workspace is not None:
+            claim = replace(claim, region=workspace.region, time_zone=workspace.time_zone)
+        body = None
+        plan, fault = _plan(spec.kind, spec.sync, claim)
     reason = fault and f"The mapping fails on this call: {fault}"
     try:
         wanted = is_wanted(filter_, make_data(claim))
@@ -193,8 +262,21 @@ def _try(spec: PreviewSpec, call: Call, payload: CallPayload, *, now: datetime) 
         is_wanted=wanted,
         reason=reason,
         body=body,
-        headers=_HEADERS,
+        headers=_HEADERS if spec.kind == WEBHOOK else {},
+        plan=plan,
     )
+
+
+def _plan(
+    kind: str, sync: SyncSettings | None, claim: ClaimedDelivery
+) -> tuple[PlanView | None, str | None]:
+    """What the CRM would get, or why it cannot be made."""
+    crm, settings = descriptions()[kind], sync or SyncSettings()
+    try:
+        plan = plan_of(crm, settings, claim_facts(claim, crm, settings, recording_link=None))
+    except MappingError as error:
+        return None, str(error)
+    return PlanView.model_validate(plan), None
 
 
 def _body(claim: ClaimedDelivery) -> tuple[Any, str | None]:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from aftercall.db.models import AttemptOutcome
-from aftercall.domain.outcomes import Blocked, NotReady, Outcome, Retry, Succeeded
+from aftercall.domain.outcomes import Blocked, NotReady, Outcome, Retry, Skipped, Succeeded
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ def _write_patiently(items: list[T], write: Callable[[list[T]], None]) -> None:
 def attempt_outcome(outcome: Outcome, *, is_dead: bool) -> AttemptOutcome:
     """How the story calls it. The last of the retries reads as dead."""
     match outcome:
-        case Succeeded():
+        case Succeeded() | Skipped():
             return AttemptOutcome.SUCCEEDED
         case Blocked():
             return AttemptOutcome.BLOCKED

@@ -89,6 +89,16 @@ class CallView(CallFields):
     attempts: int
 
 
+class StepView(View):
+    """What a CRM has of a call. `state`: `done`, or `sent`: whether it worked is not known yet."""
+
+    step: str
+    state: str
+    remote_id: str | None
+    note: str | None
+    at: datetime
+
+
 class DeliveryView(View):
     id: uuid.UUID
     call_id: str
@@ -105,6 +115,8 @@ class DeliveryView(View):
     attempts: list[AttemptView]
     #: Null when none is to come.
     next_attempt: NextAttemptView | None
+    #: Of a CRM.
+    steps: list[StepView] = []
 
 
 class CallStory(CallFields):
@@ -131,6 +143,9 @@ class DestinationView(View):
     filter: str | None
     mapping: str | None
     headers: dict[str, str]
+    #: Of a CRM: what is written there, and its credentials, masked.
+    sync: dict[str, Any] | None
+    credentials: dict[str, str]
     timeout_seconds: int
     max_in_flight: int
     rate_limit_per_second: int | None
@@ -201,14 +216,62 @@ class ReplayPreviewView(View):
     destinations: list[ReplayShareView]
 
 
+class CheckView(View):
+    """One thing that a CRM was asked; `advice`: what is missing, and where to add it."""
+
+    what: str
+    works: bool
+    advice: str | None
+
+
+class CrmFieldView(View):
+    """A field of people at a CRM. `choices`: the values that it takes, if it takes no others."""
+
+    field: str
+    label: str
+    type: str
+    read_only: bool
+    choices: list[str]
+
+
 class TestView(View):
-    """The hook's answer to a test."""
+    """The hook's answer to a test; of a CRM, what it was asked."""
 
     outcome: str
     status_code: int | None
     duration_ms: int
     reason: str | None
     response_excerpt: str | None
+    checks: list[CheckView] = []
+
+
+class BackfillView(View):
+    """How many past calls were looked at, how many it would have wanted, and how many go now."""
+
+    looked_at: int
+    wanted: int
+    queued: int
+
+
+class NeedView(View):
+    """Something that a person has to give."""
+
+    key: str
+    label: str
+    hint: str
+    required: bool
+
+
+class KindView(View):
+    """A kind of CRM. `api` null: each company has its own address, as `api_hint` says."""
+
+    kind: str
+    name: str
+    api: str | None
+    api_hint: str
+    credentials: list[NeedView]
+    options: list[NeedView]
+    objects: list[str]
 
 
 class AuditView(View):
@@ -334,8 +397,29 @@ class ExpressionFaultView(View):
     offset: int | None
 
 
+class FieldPlanView(View):
+    """One field of a person. `value` null: it stays as it is, because of `why_not`."""
+
+    field: str
+    mode: str
+    value: Any
+    why_not: str | None
+
+
+class PlanView(View):
+    """What a CRM would get of a call: whoever has `number` is found, or made as `person`."""
+
+    number: str | None
+    fields: list[FieldPlanView]
+    person: Any
+    change: Any
+    call: Any
+    task: Any
+    notes: list[str]
+
+
 class PreviewCallView(View):
-    """What one call would give. `reason`: why it would not be sent."""
+    """What one call would give. `reason`: why it would not be sent. `plan`: of a CRM."""
 
     call_id: str
     workspace_id: str
@@ -344,13 +428,15 @@ class PreviewCallView(View):
     reason: str | None
     body: Any
     headers: dict[str, str]
+    plan: PlanView | None = None
 
 
 class PreviewView(View):
-    """With faults no calls are tried."""
+    """With faults no calls are tried. `unmapped`: what these calls say and no field takes."""
 
     faults: list[ExpressionFaultView]
     calls: list[PreviewCallView]
+    unmapped: list[str] = []
 
 
 class RequestView(View):

@@ -5,13 +5,24 @@ from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from aftercall.crm.destination_spec import WHOLE, DestinationSpec, change_schema
 from aftercall.db.models import Role
 from aftercall.flows import configure_destinations as flow
+from aftercall.flows.backfill_destination import backfill_destination
+from aftercall.flows.check_destination import list_crm_fields, list_kinds
 from aftercall.flows.preview_destination import PreviewSpec, preview_destination, without_query
-from aftercall.flows.views import DestinationView, NewDestinationView, Page, PreviewView, TestView
+from aftercall.flows.views import (
+    BackfillView,
+    CrmFieldView,
+    DestinationView,
+    KindView,
+    NewDestinationView,
+    Page,
+    PreviewView,
+    TestView,
+)
 from api.access import ActorOf, ServiceOf
 
 router = APIRouter(prefix="/destinations", tags=["destinations"])
@@ -101,6 +112,41 @@ def rotate_secret(
     """Answers with the new secret, for the only time."""
     hours = (rotation or Rotation()).overlap_hours
     return flow.rotate_secret(service, destination_id, overlap=timedelta(hours=hours), by=by)
+
+
+@router.get("/kinds")
+def kinds(_: ServiceOf) -> Page[KindView]:
+    """The CRMs that a destination may be, and what each needs to be told."""
+    return Page(items=list_kinds(), next_cursor=None)
+
+
+@router.get("/{destination_id:uuid}/fields")
+def fields(service: ServiceOf, destination_id: uuid.UUID) -> Page[CrmFieldView]:
+    """The fields that may be mapped, asked of the CRM now."""
+    return Page(items=list_crm_fields(service, destination_id), next_cursor=None)
+
+
+class Backfill(BaseModel):
+    """The newest `count` saved calls that came in between."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    count: Annotated[int, Field(ge=1, le=1_000, strict=False), WHOLE] = 100
+    since: Annotated[AwareDatetime, Field(strict=False)] | None = None
+    until: Annotated[AwareDatetime, Field(strict=False)] | None = None
+
+
+@router.post("/{destination_id:uuid}/backfill")
+def backfill(
+    service: ServiceOf,
+    by: ActorOf,
+    destination_id: uuid.UUID,
+    which: Annotated[Backfill, Body(examples=[{"count": 50}])],
+) -> BackfillView:
+    """Sends past calls that it has not got yet and would have wanted. Each goes once."""
+    return backfill_destination(
+        service, destination_id, count=which.count, since=which.since, until=which.until, by=by
+    )
 
 
 @router.post("/preview")

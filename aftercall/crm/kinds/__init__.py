@@ -1,0 +1,1 @@
+"""One file a CRM, read by `aftercall.crm.description`."""

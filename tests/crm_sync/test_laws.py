@@ -1,0 +1,282 @@
+"""What holds for every CRM: the right person, the right fields, and everything once."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from aftercall.flows import configure_destinations as destinations
+from aftercall.flows.look import show_call
+from aftercall.flows.preview_destination import PreviewSpec, preview_destination
+from aftercall.flows.replay import replay_delivery
+from aftercall.simulator.crms.fake import Trouble
+from tests.crm_sync.conftest import E164, Bench
+from tests.flows.work import delivery_rows
+
+#: The made-up calls are of Christmas 2024, 15:30 in India: "Tomorrow 11am".
+DUE = datetime(2024, 12, 26, 5, 30, tzinfo=UTC)
+
+
+def test_somebody_new_is_made_with_fields_call_and_task(bench: Bench) -> None:
+    bench.connect()
+    bench.go()
+    assert bench.states() == ["delivered"], bench.errors()
+    ((id_, person),) = bench.vendor.people().items()
+    assert person["phone"] == E164
+    assert person[bench.vendor.interested] == bench.vendor.yes
+    assert person[bench.vendor.notes] == "Wants a brochure"
+    assert person[bench.vendor.city] == "Pune"
+    (call,) = bench.vendor.calls()
+    assert (call.person_id, call.seconds) == (id_, 94)
+    assert "Wants a brochure" in call.text
+    (task,) = bench.vendor.tasks()
+    assert (task.person_id, task.due) == (id_, DUE)
+
+
+@pytest.mark.parametrize(
+    "spelling", ["9871532305", "09871532305", "919871532305", "+91 98715 32305", "+91-9871532305"]
+)
+def test_somebody_known_in_another_spelling_is_found(bench: Bench, spelling: str) -> None:
+    id_ = bench.vendor.add_person(spelling)
+    bench.connect()
+    bench.go()
+    assert bench.states() == ["delivered"], bench.errors()
+    assert list(bench.vendor.people()) == [id_]
+    assert bench.vendor.people()[id_][bench.vendor.interested] == bench.vendor.yes
+    assert [call.person_id for call in bench.vendor.calls()] == [id_]
+
+
+def test_what_a_person_wrote_there_is_kept_by_the_modes(bench: Bench) -> None:
+    fields = {bench.vendor.notes: "Met in May", bench.vendor.city: "Mumbai"}
+    id_ = bench.vendor.add_person(E164, **fields)
+    bench.connect()
+    bench.go()
+    person = bench.vendor.people()[id_]
+    assert person[bench.vendor.city] == "Mumbai"
+    assert person[bench.vendor.notes].split("\n") == ["Met in May", "Wants a brochure"]
+
+
+def test_of_two_with_one_number_the_newest_gets_it(bench: Bench) -> None:
+    older, newer = bench.vendor.add_person(E164), bench.vendor.add_person(E164)
+    bench.connect()
+    bench.go()
+    assert bench.states() == ["delivered"], bench.errors()
+    assert [call.person_id for call in bench.vendor.calls()] == [newer]
+    assert not bench.vendor.people()[older].get(bench.vendor.interested)
+    assert bench.vendor.people()[newer][bench.vendor.interested] == bench.vendor.yes
+
+
+def test_of_two_with_one_number_all_get_the_fields_and_one_the_call(bench: Bench) -> None:
+    both = [bench.vendor.add_person(E164), bench.vendor.add_person(E164)]
+    bench.connect(when_many="all")
+    bench.go()
+    for id_ in both:
+        assert bench.vendor.people()[id_][bench.vendor.interested] == bench.vendor.yes
+    assert len(bench.vendor.calls()) == 1
+    assert len(bench.vendor.tasks()) == 1
+
+
+def test_of_two_with_one_number_none_gets_it_when_a_person_is_to_decide(bench: Bench) -> None:
+    bench.vendor.add_person(E164)
+    bench.vendor.add_person(E164)
+    bench.connect(when_many="review")
+    bench.go()
+    assert bench.states() == ["dead"]
+    assert "2 people" in (bench.errors()[0] or "")
+    assert bench.vendor.calls() == []
+
+
+def test_nobody_is_made_where_new_people_are_not_wanted(bench: Bench) -> None:
+    bench.connect(when_none="skip")
+    bench.go()
+    assert bench.states() == ["skipped"]
+    assert bench.vendor.people() == {}
+    assert bench.vendor.calls() == []
+
+
+def test_a_duplicate_webhook_writes_nothing_twice(bench: Bench) -> None:
+    bench.connect()
+    bench.go()
+    bench.webhook_again()
+    bench.fetch("call_9c4d7e12ab")
+    bench.go_on()
+    assert bench.states() == ["delivered"]
+    assert_once(bench)
+
+
+def test_a_replay_writes_nothing_twice(bench: Bench) -> None:
+    bench.connect()
+    bench.go()
+    (row,) = delivery_rows(bench.service)
+    replay_delivery(bench.service, row.id)
+    bench.go_on()
+    assert bench.states() == ["delivered"]
+    assert_once(bench)
+
+
+@pytest.mark.parametrize("step", ["make", "call", "task"])
+@pytest.mark.parametrize(
+    "trouble", [Trouble.LOST_ANSWER, Trouble.LOST_REQUEST, Trouble.SERVER_ERROR]
+)
+def test_a_break_in_any_step_makes_nothing_twice_and_loses_nothing(
+    bench: Bench, step: str, trouble: Trouble
+) -> None:
+    bench.connect()
+    bench.vendor.fake.fail_next(step, trouble)
+    bench.go()
+    assert bench.states() == ["queued"]
+    bench.go_on()
+    assert bench.states() == ["delivered"], bench.errors()
+    assert_once(bench)
+
+
+def test_every_request_may_break_once(bench: Bench) -> None:
+    bench.connect()
+    for step in ("find", "make", "change", "call", "find_call", "task", "find_task"):
+        bench.vendor.fake.fail_next(step, Trouble.LOST_ANSWER)
+    bench.go()
+    bench.go_on(rounds=12)
+    assert bench.states() == ["delivered"], bench.errors()
+    assert_once(bench)
+
+
+@pytest.mark.parametrize("step", ["find", "make", "call", "task"])
+def test_a_limit_is_waited_for_and_spends_no_attempt(bench: Bench, step: str) -> None:
+    bench.connect()
+    bench.vendor.fake.fail_next(step, Trouble.LIMIT)
+    bench.go()
+    (row,) = delivery_rows(bench.service)
+    assert (row.state, row.attempts) == ("queued", 0)
+    before = len(bench.vendor.fake.asked())
+    bench.deliver()
+    assert len(bench.vendor.fake.asked()) == before
+    bench.go_on()
+    assert bench.states() == ["delivered"], bench.errors()
+    assert_once(bench)
+
+
+def test_a_token_that_ends_is_replaced(bench: Bench) -> None:
+    bench.connect()
+    bench.go()
+    bench.vendor.expire()
+    bench.clock.now += timedelta(minutes=5)
+    bench.save(call_id="call_2")
+    bench.deliver()
+    if bench.vendor.has_oauth:
+        assert bench.states() == ["delivered", "delivered"], bench.errors()
+        return
+    assert bench.states() == ["delivered", "queued"]
+    destinations.change_destination(
+        bench.service, bench.destination_id, {"credentials": bench.vendor.renew()}
+    )
+    bench.go_on()
+    assert bench.states() == ["delivered", "delivered"], bench.errors()
+    assert len(bench.vendor.people()) == 1
+
+
+def test_two_calls_of_one_person_at_once_make_one_person(bench: Bench) -> None:
+    bench.connect()
+    bench.save(call_id="call_1")
+    bench.save(call_id="call_2")
+    bench.deliver()
+    bench.go_on()
+    assert bench.states() == ["delivered", "delivered"], bench.errors()
+    assert len(bench.vendor.people()) == 1
+    assert len(bench.vendor.calls()) == 2
+
+
+def test_somebody_who_was_removed_there_meanwhile_is_made_anew(bench: Bench) -> None:
+    id_ = bench.vendor.add_person(E164)
+    bench.connect()
+    bench.vendor.fake.fail_next("call", Trouble.SERVER_ERROR)
+    bench.go()
+    bench.vendor.remove_person(id_)
+    bench.go_on()
+    assert bench.states() == ["delivered"], bench.errors()
+    (other,) = bench.vendor.people()
+    assert [call.person_id for call in bench.vendor.calls()] == [other]
+
+
+def test_a_time_that_is_not_certain_makes_a_task_for_review(bench: Bench) -> None:
+    bench.connect()
+    bench.go(output_parameters={"interested": "yes", "callback_time": "sometime next week maybe"})
+    assert bench.states() == ["delivered"], bench.errors()
+    (task,) = bench.vendor.tasks()
+    assert task.due is None
+    assert "sometime next week maybe" in task.text
+    story = show_call(bench.service, "call_9c4d7e12ab")
+    notes = [step.note or "" for step in story.deliveries[0].steps if step.step == "task"]
+    assert notes
+    assert notes[0].startswith("for review")
+
+
+def test_a_call_without_a_number_waits_for_a_person(bench: Bench) -> None:
+    bench.connect()
+    bench.go(callee_phone=None)
+    assert bench.states() == ["dead"]
+    assert "no phone number" in (bench.errors()[0] or "")
+
+
+def test_the_preview_is_what_is_then_sent(bench: Bench) -> None:
+    id_ = bench.connect()
+    bench.save()
+    with bench.service.database.transaction() as session:
+        from aftercall.db.destinations import get_destination
+
+        row = get_destination(session, id_)
+        assert row is not None
+        spec = PreviewSpec.model_validate({"kind": row.kind, "sync": row.sync})
+    (seen,) = preview_destination(bench.service, spec).calls
+    assert seen.plan is not None
+    asked_before = len(bench.vendor.fake.asked())
+    assert asked_before == 0
+    bench.deliver()
+    (person_id,) = bench.vendor.people()
+    for step, planned in (
+        ("make", seen.plan.person),
+        ("call", seen.plan.call),
+        ("task", seen.plan.task),
+    ):
+        (asked,) = bench.vendor.fake.asked(step)
+        assert comparable(asked.body, person_id) == comparable(planned, "(the person's id)")
+
+
+def test_the_check_of_a_good_connection_finds_nothing(bench: Bench) -> None:
+    id_ = bench.connect()
+    found = destinations.test_destination(bench.service, id_)
+    assert found.outcome == "succeeded", found
+    assert found.checks
+    assert bench.vendor.people() == {}
+    assert bench.vendor.calls() == []
+
+
+def test_the_check_names_a_field_that_is_not_there(bench: Bench) -> None:
+    id_ = bench.connect(fields=[{"source": "output_parameters.note", "field": "nobody_made_this"}])
+    found = destinations.test_destination(bench.service, id_)
+    if bench.vendor.fake.asked("fields"):
+        assert found.outcome == "dead"
+        assert "nobody_made_this" in (found.reason or "")
+
+
+def test_secrets_are_in_no_answer_that_is_kept(bench: Bench) -> None:
+    bench.connect()
+    bench.vendor.fake.fail_next("find", Trouble.EXPIRED)
+    bench.go()
+    story = show_call(bench.service, "call_9c4d7e12ab").model_dump_json()
+    for secret in bench.vendor.credentials.values():
+        if len(secret) >= 6:
+            assert secret not in story
+
+
+def assert_once(bench: Bench) -> None:
+    assert len(bench.vendor.people()) == 1
+    assert len(bench.vendor.calls()) == 1
+    assert len(bench.vendor.tasks()) == 1
+
+
+def comparable(body: object, person_id: str) -> str:
+    """Without the marker, which has the destination in it, and whose id it is."""
+    import json
+    import re
+
+    text = json.dumps(body, sort_keys=True).replace(person_id, "PERSON")
+    return re.sub(r"aftercall[0-9a-f]{20}", "MARKER", text)

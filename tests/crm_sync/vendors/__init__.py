@@ -1,0 +1,6 @@
+"""The fake CRMs as the laws see them, one a vendor."""
+
+from tests.crm_sync.vendors.hubspot import HubSpot
+from tests.crm_sync.vendors.vendor import Vendor
+
+VENDORS: dict[str, type[Vendor]] = {"hubspot": HubSpot}
