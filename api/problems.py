@@ -12,7 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from aftercall.flows.errors import Conflict, Invalid, NotFound
+from aftercall.flows.errors import Conflict, Invalid, NotFound, placed
 
 log = logging.getLogger(__name__)
 
@@ -93,13 +93,14 @@ def install_problems(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def validation(_: Request, error: RequestValidationError) -> JSONResponse:
-        errors = [
-            {
-                "at": ".".join(str(part) for part in problem["loc"])[:200],
-                "message": str(problem["msg"]).removeprefix("Value error, "),
-            }
+        faults = [
+            placed(
+                ".".join(str(part) for part in problem["loc"])[:200],
+                str(problem["msg"]).removeprefix("Value error, "),
+            )
             for problem in error.errors()[:MAX_ERRORS]
         ]
+        errors = [{"at": at, "message": message} for at, message in faults]
         first = errors[0]
         return problem_response(422, f"{first['at']}: {first['message']}", errors=errors)
 

@@ -38,6 +38,14 @@ JOIN deliveries ON deliveries.call_row_id = calls.id
 CROSS JOIN LATERAL (VALUES (NULL::uuid), (deliveries.id)) AS found (delivery_id)
 WHERE calls.state = 'fetched' AND calls.id > {after}
 """
+_COUNTED = """
+INSERT INTO activity_marks (name, done_id, seen_id, seen_xid, seen_at)
+SELECT name, coalesce(newest, 0), coalesce(newest, 0), 0, '-infinity' FROM (
+  SELECT 'calls' AS name, (SELECT max(id) FROM calls) AS newest
+  UNION ALL SELECT 'attempts', (SELECT max(id) FROM attempts)
+) AS n
+ON CONFLICT (name) DO UPDATE SET done_id = excluded.done_id, seen_id = excluded.seen_id
+"""
 #: Rows a statement: they may take half a minute each.
 _CHUNK = 250_000
 
@@ -65,3 +73,5 @@ def insert_history(stores: Stores, *, workspace: str, count: int) -> None:
     stores.execute("VACUUM (ANALYZE) calls")
     stores.execute("VACUUM (ANALYZE) deliveries")
     stores.execute("VACUUM (ANALYZE) attempts")
+    # As the sweeps would have done while they came in.
+    stores.execute(_COUNTED)

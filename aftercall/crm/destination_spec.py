@@ -120,6 +120,12 @@ def _check_secret(secret: str) -> str:
     return secret
 
 
+def _check_kind(kind: str) -> str:
+    if kind not in KINDS:
+        raise ValueError(f"There is no such kind; there are {', '.join(KINDS)}")
+    return kind
+
+
 def _check_name(name: str) -> str:
     if not _NAME.fullmatch(name) or not is_storable(name):
         raise ValueError("It is empty or has control characters in it")
@@ -159,7 +165,9 @@ class DestinationSpec(BaseModel):
     url: Annotated[
         str, Field(max_length=2_000, json_schema_extra=_URL_SCHEMA), AfterValidator(_check_url)
     ]
-    kind: Annotated[str, Field(json_schema_extra={"enum": KINDS})] = WEBHOOK
+    kind: Annotated[str, Field(json_schema_extra={"enum": KINDS}), AfterValidator(_check_kind)] = (
+        WEBHOOK
+    )
     workspace_id: (
         Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_check_workspace_id)]
         | None
@@ -215,9 +223,7 @@ class DestinationSpec(BaseModel):
             if self.sync is not None or self.credentials:
                 raise _fault("sync" if self.sync else "credentials", "Only a CRM has that")
             return self
-        crm = descriptions().get(self.kind)
-        if crm is None:
-            raise _fault("kind", f"There is no such kind; there are {', '.join(KINDS)}")
+        crm = descriptions()[self.kind]
         if self.mapping is not None:
             raise _fault("mapping", f"{crm.name} gets fields: say them in sync.fields")
         if self.headers:

@@ -58,11 +58,14 @@ def waiting_calls(
 
 _DUE_BY_WORKSPACE = text(
     f"""
-    SELECT w.id FROM workspaces w
-    WHERE {_USABLE_WORKSPACE} AND EXISTS (
-      SELECT FROM calls c
-      WHERE c.workspace_id = w.id AND c.state = 'queued' AND c.due_at <= :now
-    )
+    SELECT DISTINCT w.id FROM workspaces w CROSS JOIN (VALUES (0), (1), (2)) AS p (priority)
+      -- The first of each line, and no join over all that waits.
+      CROSS JOIN LATERAL (
+        SELECT c.due_at FROM calls c
+        WHERE c.workspace_id = w.id AND c.priority = p.priority AND c.state = 'queued'
+        ORDER BY c.due_at LIMIT 1
+      ) AS first
+    WHERE {_USABLE_WORKSPACE} AND first.due_at <= :now
     """
 )
 

@@ -84,9 +84,9 @@ def _ids(session: Session, query: DeliveryQuery) -> Sequence[uuid.UUID]:
     else:
         destinations = list(session.scalars(select(Destination.id)))
     states = list(DeliveryState) if query.state is None else [query.state]
-    if query.reason and query.state is None:
+    if query.reason:
         # Whatever was delivered has no reason: it need not be looked through.
-        states.remove(DeliveryState.DELIVERED)
+        states = [state for state in states if state is not DeliveryState.DELIVERED]
     # One short walk along the index for each; the newest of all are the page.
     return [
         id_
@@ -127,7 +127,6 @@ def _where(query: DeliveryQuery) -> Select[uuid.UUID]:
     if query.since is not None:
         rows = rows.where(
             Delivery.created_at >= query.since,
-            Delivery.id >= first_id(_shifted(query.since, -_SLACK)),
             Delivery.id >= first_id(_shifted(query.since, -_SLACK)),
         )
     if query.until is not None:

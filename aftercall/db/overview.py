@@ -11,7 +11,8 @@ from aftercall.db.session import Executor
 
 #: Of each destination and state, and of dead calls: so many of the newest are looked at.
 NEWEST = 5_000
-_ALL = 1_000_000
+#: Where groups are looked at for their own sake: some 30 ms.
+NEWEST_OF_GROUPS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +123,11 @@ def delivery_groups(
     *,
     state: str | None = None,
     destination_id: uuid.UUID | None = None,
-    newest: int = _ALL,
+    newest: int = NEWEST_OF_GROUPS,
     count: int = 500,
     with_removed: bool = True,
 ) -> list[FailureCount]:
-    """Dead and held deliveries by destination and reason, the largest group first."""
+    """The newest dead and held ones by destination and reason, the largest group first."""
     asked = {
         "state": state,
         "id": destination_id,

@@ -36,7 +36,7 @@ def invalid_from(error: ValidationError) -> Invalid:
     """pydantic's faults, without the values: they may be secrets."""
     return Invalid(
         [
-            _placed(
+            placed(
                 ".".join(str(part) for part in fault["loc"]),
                 str(fault["msg"]).removeprefix("Value error, "),
             )
@@ -45,7 +45,9 @@ def invalid_from(error: ValidationError) -> Invalid:
     )
 
 
-def _placed(at: str, message: str) -> tuple[str, str]:
+def placed(at: str, message: str) -> tuple[str, str]:
     """What is wrong with fields together says in its message which one it is about."""
-    place = None if at else re.match(r"([a-z_.]+): (.+)", message, re.DOTALL)
-    return (place[1], place[2]) if place else (at, message)
+    place = re.match(r"([a-z_.]+): (.+)", message, re.DOTALL) if at in {"", "body"} else None
+    if place is None:
+        return at, message
+    return ".".join(part for part in (at, place[1]) if part), place[2]

@@ -14,7 +14,7 @@ from aftercall.db.crm import StepRow, steps_of
 from aftercall.db.delivery_search import DeliveryQuery, find_deliveries
 from aftercall.db.events import events_of_call, newest_event_at
 from aftercall.db.models import Attempt, Call, CallPayload, Delivery, Destination, Workspace
-from aftercall.db.overview import delivery_groups
+from aftercall.db.overview import NEWEST_OF_GROUPS, FailureCount, delivery_groups
 from aftercall.db.workspaces import get_workspace, list_workspaces
 from aftercall.domain.cures import cure_for
 from aftercall.domain.states import CallState, DeliveryState
@@ -156,7 +156,10 @@ def list_groups(
     state: DeliveryState | None = None,
     destination_id: uuid.UUID | None = None,
 ) -> FailuresView:
-    """Dead and held deliveries by destination and reason, the largest group first."""
+    """Dead and held deliveries by destination and reason, the largest group first.
+
+    Of each destination's dead and held the newest are looked at, and there are seldom more.
+    """
     with service.database.transaction() as session:
         groups = delivery_groups(
             session, state=None if state is None else state.value, destination_id=destination_id
@@ -165,8 +168,16 @@ def list_groups(
         items=[
             FailureView(**asdict(one), cure=cure_for(one.reason, held=one.state == "held"))
             for one in groups
-        ]
+        ],
+        is_complete=all(
+            sum(group.count for group in groups if _line_of(group) == line) < NEWEST_OF_GROUPS
+            for line in {_line_of(group) for group in groups}
+        ),
     )
+
+
+def _line_of(group: FailureCount) -> tuple[uuid.UUID | None, str]:
+    return group.destination_id, group.state
 
 
 def show_delivery(service: Service, delivery_id: uuid.UUID) -> DeliveryView:

@@ -362,8 +362,11 @@ class FailureView(View):
 
 
 class FailuresView(View):
+    """`is_complete`: false where a destination has more of them than were looked at."""
+
     items: list[FailureView]
     next_cursor: str | None = None
+    is_complete: bool = True
 
 
 class OverviewView(View):

@@ -98,7 +98,8 @@ WhichOf = Annotated[Which, Query()]
 @router.get("/deliveries")
 def deliveries(request: Request, service: ServiceOf, which: WhichOf) -> Response:
     page = look.list_deliveries(service, which.query, cursor=which.cursor)
-    groups = look.list_groups(service).items
+    found = look.list_groups(service)
+    groups = found.items
     names = dict(names_of_destinations(service))
     kept = urlencode(which.fields)
     running = [one for one in replay.list_replays(service) if one.state == "running"]
@@ -113,6 +114,7 @@ def deliveries(request: Request, service: ServiceOf, which: WhichOf) -> Response
         newer=_cursor_query(kept, page.previous_cursor),
         groups=[(group, urlencode(_of_group(group))) for group in shown],
         groups_total=len(groups),
+        groups_are_all=found.is_complete,
         running=running,
         states=[("", "Every state"), *((one.value, one.value.capitalize()) for one in _STATES)],
         destinations=_destination_choices(names, which, groups),
