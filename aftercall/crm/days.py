@@ -109,7 +109,7 @@ def _with_month(found: re.Match[str]) -> Callable[[date], tuple[date, ...]]:
     numbers = {int(number) for number in re.findall(r"\d+", found[0])}
 
     def candidates(today: date) -> tuple[date, ...]:
-        read = _dateparser(found[0], today=today)
+        read = _dateparser(found[0], since=today - timedelta(days=1))
         return (read,) if read is not None and read.day in numbers else ()
 
     return candidates
@@ -119,7 +119,7 @@ def _with_numbers(found: re.Match[str]) -> Callable[[date], tuple[date, ...]]:
     """27/12: the day first. dateparser turns 12/27 into the 12th of December 2027."""
 
     def candidates(today: date) -> tuple[date, ...]:
-        read = _dateparser(found[0], today=today)
+        read = _dateparser(found[0], since=today - timedelta(days=1))
         agrees = read is not None and (read.day, read.month) == (int(found[1]), int(found[2]))
         return (read,) if read is not None and agrees else ()
 
@@ -138,21 +138,24 @@ def _counted(found: re.Match[str]) -> Callable[[date], tuple[date, ...]]:
     number, unit = found[1] or found[3], found[2] or found[4]
 
     def candidates(today: date) -> tuple[date, ...]:
-        read = _dateparser(f"in {int(number)} {unit}", today=today)
+        read = _dateparser(f"in {int(number)} {unit}", since=today)
         return (read,) if read is not None else ()
 
     return candidates
 
 
-def _dateparser(words: str, *, today: date) -> date | None:
-    """dateparser's day. Its base is naive and its zone unset: with a zone, days get skipped."""
+def _dateparser(words: str, *, since: date) -> date | None:
+    """dateparser's next day after `since`, or so many days after it.
+
+    Its base is naive and its zone unset: with a zone, days get skipped.
+    """
     read = dateparser.parse(
         words,
         languages=["en"],
         settings={
             "DATE_ORDER": "DMY",
             "PREFER_DATES_FROM": "future",
-            "RELATIVE_BASE": datetime.combine(today, time()),
+            "RELATIVE_BASE": datetime.combine(since, time()),
             "REQUIRE_PARTS": ["day", "month"] if not words.startswith("in ") else [],
             "RETURN_AS_TIMEZONE_AWARE": False,
         },

@@ -29,6 +29,8 @@ WITHIN = timedelta(days=30)
 _JUST_NOW = timedelta(hours=1)
 #: Before this hour "tomorrow" is for many what comes after they have slept.
 _NIGHT_ENDS = 4
+#: "24 December" said on the 25th: a day further away than this needs its year.
+_GUESSED_YEAR = timedelta(days=180)
 
 NOTHING_SAID = "nothing was said"
 TOO_LONG = "too long to be a time"
@@ -84,6 +86,8 @@ def read_day(words: str, *, said_at: datetime, zone: ZoneInfo) -> date | str:
     local = said_at.astimezone(zone)
     meant = days_meant(days, today=local.date())
     if len(meant) != 1 or (RELATIVE in rest and local.hour < _NIGHT_ENDS):
+        return WHICH_DAY
+    if abs(meant[0] - local.date()) > _GUESSED_YEAR and not re.search(r"\d{4}", words):
         return WHICH_DAY
     return meant[0] if _is_understood(rest) else NOT_UNDERSTOOD
 
