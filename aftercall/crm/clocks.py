@@ -58,14 +58,14 @@ _WINDOW = re.compile(
     rf"(?<![\w.:/<-])(?:(between|from) )?{_CLOCK} ?(and|to|until|-|se) ?{_CLOCK}"
     rf"(?: (between))?{_END}"
 )
-_PACKED = re.compile(rf"{_START}(1[3-9]|2[0-3]):?([0-5]\d) hours{_END}")
+_PACKED = re.compile(rf"{_START}(?<!\bin )(?<!\bafter )(1[3-9]|2[0-3]):?([0-5]\d) hours{_END}")
 _DURATION = r"(\d{1,3}(?:\.5)?) (hours|minutes)(?: (?:and )?(\d{1,2}) minutes)?"
 _WAIT = re.compile(
     rf"{_START}(?:(?:in|after) {_DURATION}|{_DURATION} (?:later|from now|mein|me)){_END}"
 )
 #: Right before a bare hour, these make it a time.
 _BEFORE = re.compile(r"(?:\b(?:at|around|about)|<rel>|<part>)$")
-_AFTER = re.compile(r"^ ?(?:in (?:the )?|at )?<part>")
+_AFTER = re.compile(r"^ ?<part>")
 
 
 def take_waits(text: str) -> tuple[str, tuple[timedelta, ...]]:
@@ -90,7 +90,7 @@ def take_parts(text: str) -> tuple[str, tuple[str, ...]]:
         parts.append(found[1])
         return PART
 
-    pattern = rf"{_START}(?:early )?({'|'.join(_PARTS)}){_END}"
+    pattern = rf"{_START}(?:(?:in )?the |in |at )?(?:early )?({'|'.join(_PARTS)}){_END}"
     return re.sub(pattern, take, text), tuple(parts)
 
 
@@ -123,8 +123,12 @@ def take_clocks(text: str) -> tuple[str, tuple[Clock, ...]]:
 
 def _is_clock(found: re.Match[str]) -> bool:
     """Whether a number is a time: it says so itself, or the words beside it do."""
-    after, _, minutes, more_minutes, half, other_half, _ = found.groups()
-    if half or other_half or after or (minutes and not more_minutes):
+    after, hour, minutes, more_minutes, half, other_half, _ = found.groups()
+    if half or other_half or (minutes and not more_minutes):
+        return True
+    if int(hour) > 12:
+        return False
+    if after:
         return True
     before, behind = found.string[: found.start()].rstrip(), found.string[found.end() :]
     return bool(_BEFORE.search(before) or _AFTER.search(behind)) and found[7] is None
@@ -137,13 +141,19 @@ def _window(found: re.Match[str]) -> Clock | None:
     is_framed = bool(opening or closing)
     if word == "and" and opening != "between":
         return None
-    if word == "to" and not is_framed and first[0] in ("5", "10", "20", "25") and not first[3]:
+    if word == "to" and not is_framed and _is_minutes(first):
         return None
     before = found.string[: found.start()].rstrip()
     if not (is_framed or first[3] or last[3] or _BEFORE.search(before)):
         return None
     ends = _senses(last)
     return Clock(tuple(at for at in _senses(first) if any(at < end for end in ends)), is_open=True)
+
+
+def _is_minutes(groups: Sequence[str | None]) -> bool:
+    """Whether "… to six" can be so many minutes before six."""
+    number, *more = groups
+    return not any(more) and (number in ("5", "10") or int(number or 0) > 12)
 
 
 def _senses(groups: Sequence[str | None]) -> tuple[time, ...]:

@@ -37,10 +37,10 @@ _NO_WORD = r"(?= (?:at|after|from|between|around|\d|<)| ?$)"
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """Words that mean a day, and how to find it from the day on which they were said."""
+    """Words that mean a day: what it can be, from the day on which they were said."""
 
-    words: str
     candidates: Callable[[date], tuple[date, ...]]
+    weekday: int | None = None
 
 
 def take_days(text: str) -> tuple[str, tuple[Day, ...]]:
@@ -49,7 +49,8 @@ def take_days(text: str) -> tuple[str, tuple[Day, ...]]:
     for pattern, mark, make in _READERS:
 
         def take(found: re.Match[str], mark: str = mark, make: _Make = make) -> str:
-            days.append(Day(found[0], make(found)))
+            weekday = _WEEKDAY_NAMES.index(found[1][:3]) if make is _weekday else None
+            days.append(Day(make(found), weekday))
             return mark
 
         text = pattern.sub(take, text)
@@ -59,10 +60,14 @@ def take_days(text: str) -> tuple[str, tuple[Day, ...]]:
 def days_meant(days: tuple[Day, ...], *, today: date) -> tuple[date, ...]:
     """The days that all the words agree on; several when a word leaves it open."""
     meant: set[date] | None = None
-    for day in days:
+    # Beside a date, "Sunday" only has to agree with it: it may be in three weeks.
+    dates = [day for day in days if day.weekday is None]
+    for day in dates or days:
         candidates = set(day.candidates(today))
         meant = candidates if meant is None else meant & candidates
-    return tuple(sorted(day for day in meant or () if day.year in _YEARS))
+    weekdays = {day.weekday for day in days if day.weekday is not None}
+    agreed = (day for day in meant or () if weekdays <= {day.weekday()})
+    return tuple(sorted(day for day in agreed if day.year in _YEARS))
 
 
 _Make = Callable[[re.Match[str]], Callable[[date], tuple[date, ...]]]

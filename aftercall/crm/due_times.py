@@ -199,7 +199,7 @@ _NEGATIONS = frozenset({
 #: missing on purpose: busy, will (whose?), if, or, maybe, before, until, next, every, you.
 _AROUND = frozenset({
     "please", "pls", "plz", "kindly", "call", "callback", "ring", "phone", "contact", "talk",
-    "speak", "connect", "me", "us", "back", "at", "on", "in", "the", "around", "about", "approx",
+    "speak", "connect", "me", "back", "at", "on", "the", "around", "about", "approx",
     "approximately", "ok", "okay", "yes", "yeah", "sure", "fine", "good", "sir", "madam", "maam",
     "is", "be", "free", "available", "works", "time", "sharp", "exactly", "only", "again",
     "customer", "wants", "want", "requested", "mein",
