@@ -151,6 +151,7 @@ def _check_number(value: object) -> object:
 #: As JSON Schema has it: 15.0 is whole, "15" is no number.
 WHOLE = BeforeValidator(_check_number)
 Expression = Annotated[str | None, AfterValidator(_check_expression)]
+Kind = Annotated[str, Field(json_schema_extra={"enum": list(KINDS)}), AfterValidator(_check_kind)]
 
 
 class DestinationSpec(BaseModel):
@@ -165,9 +166,7 @@ class DestinationSpec(BaseModel):
     url: Annotated[
         str, Field(max_length=2_000, json_schema_extra=_URL_SCHEMA), AfterValidator(_check_url)
     ]
-    kind: Annotated[str, Field(json_schema_extra={"enum": KINDS}), AfterValidator(_check_kind)] = (
-        WEBHOOK
-    )
+    kind: Kind = WEBHOOK
     workspace_id: (
         Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_check_workspace_id)]
         | None
@@ -242,9 +241,17 @@ def _credential_faults(given: dict[str, str], crm: Description) -> Iterator[tupl
     for key, value in given.items():
         if value == MASK:
             yield f"credentials.{key}", "This is only the mask of one: give the value"
-    for key, need in known.items():
-        if need.required and not given.get(key):
-            yield f"credentials.{key}", f"It is needed: {need.label}. {need.hint}".strip()
+
+
+def missing_credentials(spec: DestinationSpec) -> list[tuple[str, str]]:
+    """Those that its kind needs: place, and what it is. Asked for when they are set; one whose
+    credentials no key opens any more can be paused all the same."""
+    crm = descriptions().get(spec.kind)
+    return [
+        (f"credentials.{need.key}", f"It is needed: {need.label}. {need.hint}".strip())
+        for need in (crm.credentials if crm else [])
+        if need.required and not spec.credentials.get(need.key)
+    ]
 
 
 def _fault(place: str, what: str) -> ValueError:
@@ -282,12 +289,17 @@ def _is_address(host: str) -> bool:
 
 def change_schema() -> dict[str, Any]:
     """JSON Schema of a PATCH: any of the fields, none of the defaults."""
-    whole = DestinationSpec.model_json_schema()
+    # Its parts stand in the OpenAPI document, beside the whole.
+    whole = DestinationSpec.model_json_schema(ref_template="#/components/schemas/{model}")
     fields = {
         name: {key: says for key, says in field.items() if key != "default"}
         for name, field in whole["properties"].items()
     }
-    return {"type": "object", "additionalProperties": False, "properties": fields}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": fields,
+    }
 
 
 def changed_spec(current: dict[str, Any], change: dict[str, Any]) -> DestinationSpec:

@@ -15,7 +15,13 @@ from pydantic import ValidationError
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from aftercall.crm.destination_spec import MASK, DestinationSpec, changed_spec, unreachable_reason
+from aftercall.crm.destination_spec import (
+    MASK,
+    DestinationSpec,
+    changed_spec,
+    missing_credentials,
+    unreachable_reason,
+)
 from aftercall.crm.mapping import MappingError
 from aftercall.crm.sending import HookSender, prepare
 from aftercall.crm.signing import new_secret
@@ -103,6 +109,7 @@ def create_destination(
     service: Service, spec: DestinationSpec, *, by: Actor | None = None
 ) -> NewDestinationView:
     """With its secret, for the only time."""
+    _check_credentials(spec)
     _check_reachable(service, spec)
     row, secret = _new_row(service, spec)
     try:
@@ -132,6 +139,8 @@ def change_destination(
         with service.database.transaction() as session:
             row = _get(session, destination_id, for_change=True)
             spec = _spec_after(service, row, change)
+            if change.keys() & {"credentials", "kind"}:
+                _check_credentials(spec)
             fields = changed_fields(_current(service, row), spec.model_dump())
             record(session, by, action, row.id, name=row.name, fields=fields)
             _check_workspace(session, spec)
@@ -219,6 +228,7 @@ def apply_destinations(
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise Invalid([("name", f"{name!r} is there twice") for name in twice])
     for spec in specs:
+        _check_credentials(spec)
         _check_reachable(service, spec)
     # All or nothing: a secret that was shown to nobody would be lost.
     with service.database.transaction() as session:
@@ -499,6 +509,11 @@ def _open_secret(service: Service, row: Destination) -> str | None:
 
 def _seal_texts(service: Service, texts: dict[str, str]) -> str | None:
     return service.sealer.seal(json.dumps(texts)) if texts else None
+
+
+def _check_credentials(spec: DestinationSpec) -> None:
+    if faults := missing_credentials(spec):
+        raise Invalid(faults)
 
 
 def _check_reachable(service: Service, spec: DestinationSpec) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import BaseModel, ConfigDict, Field
 
 from aftercall.crm.description import descriptions
-from aftercall.crm.destination_spec import KINDS, MASK, WHOLE
+from aftercall.crm.destination_spec import MASK, WHOLE, Kind
 from aftercall.crm.mapping import Fault, MappingError, fault_of, is_wanted, make_body, make_data
 from aftercall.crm.plan import plan_of
 from aftercall.crm.sync_settings import SyncSettings, faults_in
@@ -71,7 +71,7 @@ class PreviewSpec(BaseModel):
         None, description="Try it on this call; null: on the newest"
     )
     workspace_id: Annotated[str, Field(pattern=r"^[^\x00]*$")] | None = None
-    kind: Annotated[str, Field(json_schema_extra={"enum": KINDS})] = WEBHOOK
+    kind: Kind = WEBHOOK
     sync: SyncSettings | None = Field(None, description="Of a CRM")
     count: Annotated[int, Field(ge=1, le=20, strict=False), WHOLE] = 5
 
@@ -104,13 +104,9 @@ def preview_destination(service: Service, spec: PreviewSpec) -> PreviewView:
 
 
 def _crm_faults(spec: PreviewSpec) -> list[ExpressionFaultView]:
-    crm = descriptions().get(spec.kind)
     if spec.kind == WEBHOOK:
-        found = []
-    elif crm is None:
-        found = [("kind", f"There is no such kind; there are {', '.join(KINDS)}")]
-    else:
-        found = faults_in(spec.sync or SyncSettings(), crm)
+        return []
+    found = faults_in(spec.sync or SyncSettings(), descriptions()[spec.kind])
     return [
         ExpressionFaultView(field=field, message=message, line=None, column=None, offset=None)
         for field, message in found

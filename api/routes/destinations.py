@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from aftercall.crm.destination_spec import WHOLE, DestinationSpec, change_schema
 from aftercall.db.models import Role
@@ -24,6 +24,7 @@ from aftercall.flows.views import (
     TestView,
 )
 from api.access import ActorOf, ServiceOf
+from api.routes.parameters import Moment
 
 router = APIRouter(prefix="/destinations", tags=["destinations"])
 
@@ -132,8 +133,8 @@ class Backfill(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     count: Annotated[int, Field(ge=1, le=1_000, strict=False), WHOLE] = 100
-    since: Annotated[AwareDatetime, Field(strict=False)] | None = None
-    until: Annotated[AwareDatetime, Field(strict=False)] | None = None
+    since: Annotated[Moment, Field(strict=False)] | None = None
+    until: Annotated[Moment, Field(strict=False)] | None = None
 
 
 @router.post("/{destination_id:uuid}/backfill")

@@ -61,6 +61,8 @@ def test_a_name_and_a_url_are_enough() -> None:
         "timeout_seconds": 15,
         "max_in_flight": 32,
         "rate_limit_per_second": None,
+        "sync": None,
+        "credentials": {},
     }
 
 

@@ -21,6 +21,10 @@ _GOOD_FIELDS: dict[str, Any] = {
     "mapping": "{phone: call.callee_phone}",
     "workspace_id": None,
     "headers": {"X-Api-Key": "a key"},
+    # Which credentials and settings a CRM takes depends on its kind.
+    "kind": "webhook",
+    "sync": None,
+    "credentials": {},
 }
 #: Which cursors a list has answered is not for a schema to say either.
 _A_NUMBER = base64.urlsafe_b64encode(b"1000").decode().rstrip("=")
@@ -58,6 +62,8 @@ def before_call(
         # One that is there, though not saved: 409 says more than 404.
         case.path_parameters["call_id"] = "call_1"
         case.query.pop("workspace_id", None)
+    if case.path == "/api/v1/destinations/{destination_id}/fields":
+        case.path_parameters["destination_id"] = str(uuid.UUID(int=2))
     if "replay_id" in case.path_parameters:
         case.path_parameters["replay_id"] = str(uuid.UUID(int=1))
     if case.path.startswith("/api/v1/destinations") and isinstance(case.body, dict):

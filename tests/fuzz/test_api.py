@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from aftercall.db.models import Replay
+from aftercall.db.models import Destination, Replay
 from aftercall.embedded import StoreUrls
 from aftercall.flows.service import Service
 from aftercall.simulator import Fault, Simulator
@@ -41,6 +41,18 @@ def api(stores: StoreUrls, service: Service, simulator: Simulator, tmp_path: Pat
     deliver(service, queued_ids(service)[:2])
     accept(service, ["call_1"])
     with service.database.transaction() as session:
+        # A CRM that nobody can ask: 409 says more than 404.
+        session.add(
+            Destination(
+                id=uuid.UUID(int=2),
+                name="crm",
+                kind="hubspot",
+                url="http://127.0.0.1:9",
+                enabled=False,
+                events=["call.completed"],
+                secret_sealed="",
+            )
+        )
         session.add(
             Replay(
                 id=uuid.UUID(int=1),
