@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from aftercall.crm.sending import HookSender
 from aftercall.flows.configure_destinations import create_destination, read_spec
+from aftercall.flows.deliver_calls import claim_within_limits
 from aftercall.flows.service import Service
+from aftercall.flows.sync_calls import sync_call
 from aftercall.simulator import Simulator
 from aftercall.simulator.calls import SimulatedCall
 from tests.conftest import WORKSPACE, Clock
@@ -86,6 +89,15 @@ class Bench:
     def deliver(self) -> None:
         """What is due now."""
         deliver(self.service, queued_ids(self.service))
+
+    def run_one(self) -> None:
+        """Claims what is queued and works on the first, in this thread."""
+        claims, _ = claim_within_limits(self.service, queued_ids(self.service))
+        sender = HookSender(guard=self.service.guard())
+        try:
+            sync_call(self.service, claims[0], ask=sender.ask)
+        finally:
+            sender.close()
 
     def go(self, **facts: Any) -> None:
         """From the webhook into the CRM."""

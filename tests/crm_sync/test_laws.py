@@ -1,16 +1,24 @@
 """What holds for every CRM: the right person, the right fields, and everything once."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from aftercall.flows import configure_destinations as destinations
+from aftercall.flows.crm_ports import CrmPorts
 from aftercall.flows.look import show_call
 from aftercall.flows.preview_destination import PreviewSpec, preview_destination
 from aftercall.flows.replay import replay_delivery
+from aftercall.flows.sweep import sweep
 from aftercall.simulator.crms.fake import Trouble
 from tests.crm_sync.conftest import E164, Bench
 from tests.flows.work import delivery_rows
+
+
+class Ended(BaseException):
+    """The process is killed."""
+
 
 #: The made-up calls are of Christmas 2024, 15:30 in India: "Tomorrow 11am".
 DUE = datetime(2024, 12, 26, 5, 30, tzinfo=UTC)
@@ -123,6 +131,34 @@ def test_a_break_in_any_step_makes_nothing_twice_and_loses_nothing(
     bench.connect()
     bench.vendor.fake.fail_next(step, trouble)
     bench.go()
+    assert bench.states() == ["queued"]
+    bench.go_on()
+    assert bench.states() == ["delivered"], bench.errors()
+    assert_once(bench)
+
+
+@pytest.mark.parametrize("step", ["person", "call", "task"])
+def test_a_worker_that_ends_between_the_answer_and_its_record_makes_nothing_twice(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    bench.connect()
+    bench.save()
+    finish = CrmPorts.finish
+
+    def end(ports: CrmPorts, name: str, **what: Any) -> None:
+        if name == step:
+            raise Ended
+        finish(ports, name, **what)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CrmPorts, "finish", end)
+        # Nor does it give anything back.
+        patch.setattr(CrmPorts, "release_person", lambda _: None)
+        with pytest.raises(Ended):
+            bench.run_one()
+    assert bench.states() == ["sending"]
+    bench.clock.now += timedelta(minutes=1)
+    sweep(bench.service, waiting_messages=lambda _: 0)
     assert bench.states() == ["queued"]
     bench.go_on()
     assert bench.states() == ["delivered"], bench.errors()
