@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import text
 
+from aftercall.db.rows import as_rows
 from aftercall.db.session import Executor
 from aftercall.domain.work import UNSPECIFIED, Acceptance, IncomingEvent
 
@@ -14,12 +15,10 @@ from aftercall.domain.work import UNSPECIFIED, Acceptance, IncomingEvent
 _ACCEPT = text(
     f"""
     WITH incoming AS (
-      SELECT * FROM unnest(
-        CAST(:workspace_ids AS text[]), CAST(:call_ids AS text[]), CAST(:types AS text[]),
-        CAST(:event_ids AS text[]), CAST(:webhook_ids AS uuid[]),
-        CAST(:received_at AS timestamptz[]), CAST(:priorities AS smallint[]),
-        CAST(:repeats AS int[])
-      ) AS i (workspace_id, call_id, type, event_id, webhook_id, received_at, priority, repeats)
+      SELECT * FROM json_to_recordset(CAST(:events AS json)) AS i (
+        workspace_id text, call_id text, type text, event_id text, webhook_id uuid,
+        received_at timestamptz, priority smallint, repeats int
+      )
     ),
     new_workspaces AS (
       INSERT INTO workspaces (id)
@@ -97,14 +96,19 @@ def accept_events(
     rows = executor.execute(
         _ACCEPT,
         {
-            "workspace_ids": [event.workspace_id for event in distinct],
-            "call_ids": [event.call_id for event in distinct],
-            "types": [event.type for event in distinct],
-            "event_ids": [event.event_id for event in distinct],
-            "webhook_ids": [event.webhook_id for event in distinct],
-            "received_at": [event.received_at for event in distinct],
-            "priorities": [event.priority for event in distinct],
-            "repeats": [repeats[_key(event)] for event in distinct],
+            "events": as_rows(
+                {
+                    "workspace_id": event.workspace_id,
+                    "call_id": event.call_id,
+                    "type": event.type,
+                    "event_id": event.event_id,
+                    "webhook_id": event.webhook_id,
+                    "received_at": event.received_at,
+                    "priority": event.priority,
+                    "repeats": repeats[_key(event)],
+                }
+                for event in distinct
+            ),
             "body_ids": list(webhook_times),
             "body_times": list(webhook_times.values()),
             "bodies": [bodies[webhook_id] for webhook_id in webhook_times],
