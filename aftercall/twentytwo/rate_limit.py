@@ -4,9 +4,9 @@ from datetime import timedelta
 
 from aftercall.rate_limit import Lane
 
-#: Their minute and a little: a request may take a while from its permit to their door, and the
-#: next may be quicker. Costs 1.2 % of the allowance.
-WINDOW = timedelta(seconds=60.75)
+#: Their minute and a second: a request may take a while from its permit to their door, and the
+#: next may be quicker. Costs 1.6 % of the allowance.
+WINDOW = timedelta(seconds=61)
 
 
 def workspace_lane(workspace_id: str, *, requests_per_minute: int) -> Lane:

@@ -77,7 +77,7 @@ def run(bench: Bench) -> list[Table]:
     table.notes.append(
         f"Over {windows} windows. Fresh calls take what the window has free at once; backfill "
         "leaves evenly spaced, so that there is always room for a fresh call. The limiter's "
-        "window is 60.75 s, which costs 1.2 %."
+        "window is 61 s, which costs 1.6 %."
     )
     return [table]
 
