@@ -48,10 +48,13 @@ class RequestTemplate(_Part):
 class Find(RequestTemplate):
     """A request that looks for something, and changes nothing."""
 
-    #: Gives a list of objects with an `id`; null is none.
+    #: Gives a list of objects with an `id`; null is none. Where they bring `numbers`, one of
+    #: these must be the call's: a search for a part of a number finds others as well.
     found: Path
     #: Asked once for each item of this list, known as `each`, until something is found.
     for_each: Path | None = None
+    #: Only those that have the marker in them, where the CRM cannot be asked for it.
+    marked: bool = False
 
 
 class Make(RequestTemplate):
@@ -65,6 +68,10 @@ class Person(_Part):
     """How people are found, made and changed."""
 
     find: Find
+    #: Brings several, known as `people`, in order: the newest activity first. Where `find` cannot.
+    order: Find | None = None
+    #: It never finds more than one: rules for several would never apply.
+    finds_one: bool = False
     #: Reads the fields of one, where `find` does not bring them.
     read: Find | None = None
     make: Make
@@ -139,6 +146,10 @@ class Encodings(_Part):
     number: Literal["number", "text"] = "number"
     is_yes: Any = True
     is_no: Any = False
+    #: An option is named by its number.
+    choice: Literal["text", "number"] = "text"
+    #: {value, currency} where it was said in which.
+    money: Literal["number", "object"] = "number"
     date: str = "date"
     date_time: str = "utc"
 

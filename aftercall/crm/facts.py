@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from aftercall.crm.description import Description, Encodings
 from aftercall.crm.due_times import DueTime, read_due_time
-from aftercall.crm.phones import Number, read_number, spellings
+from aftercall.crm.phones import Number, cores, read_number, spellings
 from aftercall.crm.sync_settings import FieldMap, FollowUp, SyncSettings
 from aftercall.crm.templates import look
 from aftercall.crm.values import Money, Unreadable, Value, ValueType, read_value
@@ -148,7 +148,11 @@ def _encode(value: Value, type_: ValueType, encodings: Encodings, zone: ZoneInfo
         case bool():
             return encodings.is_yes if value else encodings.is_no
         case Money():
-            return _number(value.amount, encodings)
+            amount = _number(value.amount, encodings)
+            is_object = encodings.money == "object" and value.currency is not None
+            return {"value": amount, "currency": value.currency} if is_object else amount
+        case str() if type_ is ValueType.CHOICE and encodings.choice == "number":
+            return int(value) if value.isascii() and value.isdigit() else value
         case Decimal():
             return _number(value, encodings)
         case datetime():
@@ -265,6 +269,8 @@ def _number_known(number: Number | None) -> Parameters | None:
         "e164": number.e164,
         "national": number.national,
         "digits": number.e164.removeprefix("+"),
+        "country": number.e164.removeprefix("+").removesuffix(number.national),
+        "cores": list(cores(number)),
         "spellings": list(spellings(number)),
     }
 

@@ -74,6 +74,16 @@ def spellings(number: Number) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def cores(number: Number) -> tuple[str, ...]:
+    """What stands in every spelling, without country and prefix: for searches for a part."""
+    parsed = phonenumbers.parse(number.e164, None)
+    international = _format(parsed, PhoneNumberFormat.INTERNATIONAL)
+    grouped = international.removeprefix(f"+{parsed.country_code}").strip(" -")
+    local = _format(parsed, PhoneNumberFormat.NATIONAL)
+    found = [number.national, grouped, re.sub(r"\D+", "-", grouped)]
+    return tuple(dict.fromkeys(found if grouped in local else [*found, local]))
+
+
 def is_same(number: Number, other: str | None, *, region: str) -> bool:
     """Whether the other spelling, read in the region, is this number."""
     read = read_number(other, region=region)

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from aftercall.crm.answers import Bad, Good, Reading
 from aftercall.crm.description import Description, Effect, Find, RequestTemplate
 from aftercall.crm.facts import Facts, FieldValue
+from aftercall.crm.phones import is_same
 from aftercall.crm.sync_settings import SyncSettings
 from aftercall.crm.templates import fill, fill_path, look
 from aftercall.domain.outcomes import Blocked, Dead, DeliveryOutcome, Retry, Skipped, Succeeded
@@ -156,6 +157,11 @@ class Sync:
         found = self._look_for(self._crm.person.find, self._known, doing="find the person")
         if isinstance(found, Bad):
             return found.outcome
+        if len(found) > 1 and self._crm.person.order is not None:
+            known = {**self._known, "people": found}
+            found = self._look_for(self._crm.person.order, known, doing="find the newest")
+            if isinstance(found, Bad):
+                return found.outcome
         people = {}
         for one in found:
             candidate = _candidate(one)
@@ -346,9 +352,19 @@ class Sync:
             found = look(find.found, {"answer": reading.json, **known_now})
             if isinstance(found, dict):
                 found = [found]
-            if found:
-                return [one for one in found if isinstance(one, dict) and one.get("id")]
+            if find.marked:
+                found = [one for one in found or [] if str(known["marker"]) in json.dumps(one)]
+            found = [one for one in found or [] if isinstance(one, dict) and one.get("id")]
+            if found := [one for one in found if self._has_number(one)]:
+                return found
         return []
+
+    def _has_number(self, found: Parameters) -> bool:
+        """Whether the call's number is among theirs, where the search finds others as well."""
+        numbers, wanted = found.get("numbers"), self._facts.number
+        if numbers is None or wanted is None:
+            return True
+        return any(is_same(wanted, str(one), region=wanted.region) for one in numbers if one)
 
 
 def values_to_write(fields: tuple[FieldValue, ...], current: Parameters) -> Parameters:

@@ -82,6 +82,8 @@ def faults_in(settings: SyncSettings, description: Description) -> list[tuple[st
     if settings.object is not None and settings.object not in description.objects:
         known = " or ".join(description.objects)
         faults.append(("sync.object", f"{crm} calls people {known}"))
+    if description.person.finds_one and settings.when_many != "newest":
+        faults.append(("sync.when_many", f"{crm} never tells of several: it can only be newest"))
     known_options = {need.key: need for need in description.options}
     faults += [
         (f"sync.options.{key}", f"{crm} has no such option")

@@ -2,7 +2,7 @@
 
 Pure. A text that is one `{{ … }}` and nothing else becomes the value itself, of
 whichever type; null leaves its key or item out. Within other text it becomes
-text. The key `...` spreads an object into the one around it.
+text. The key `...` spreads an object, or a list of {field, value}, into the one around it.
 """
 
 import json
@@ -74,10 +74,16 @@ def _fill_object(template: Mapping[str, Any], known: Parameters) -> Parameters:
     for key, value in template.items():
         found = fill(value, known)
         if key == SPREAD:
-            filled |= found or {}
+            filled |= _spread(found)
         elif found is not None:
             filled[key] = found
     return filled
+
+
+def _spread(found: Any) -> Parameters:
+    if isinstance(found, list):
+        return {str(one["field"]): one["value"] for one in found}
+    return found or {}
 
 
 def _fill_text(template: str, known: Parameters) -> Any:

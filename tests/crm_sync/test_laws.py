@@ -314,5 +314,6 @@ def comparable(body: object, person_id: str) -> str:
     import json
     import re
 
-    text = json.dumps(body, sort_keys=True).replace(person_id, "PERSON")
-    return re.sub(r"aftercall[0-9a-f]{20}", "MARKER", text)
+    text = re.sub(r"aftercall[0-9a-f]{20}", "MARKER", json.dumps(body, sort_keys=True))
+    # Some CRMs take ids as numbers.
+    return text.replace(f'"{person_id}"', "PERSON").replace(person_id, "PERSON")
