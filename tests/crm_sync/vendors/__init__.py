@@ -1,10 +1,12 @@
 """The fake CRMs as the laws see them, one a vendor."""
 
 from tests.crm_sync.vendors.hubspot import HubSpot
+from tests.crm_sync.vendors.leadsquared import LeadSquared
 from tests.crm_sync.vendors.pipedrive import Pipedrive
 from tests.crm_sync.vendors.vendor import Vendor
 
 VENDORS: dict[str, type[Vendor]] = {
     "hubspot": HubSpot,
+    "leadsquared": LeadSquared,
     "pipedrive": Pipedrive,
 }

@@ -41,6 +41,8 @@ class Vendor(ABC):
     has_oauth: bool = False
     #: Whether a call that has news is told them.
     changes_calls: bool = True
+    #: Whether its search never finds more than one, so that rules for several are refused.
+    finds_one: bool = False
     options: dict[str, str] = {}  # noqa: RUF012 - read only
 
     @property
