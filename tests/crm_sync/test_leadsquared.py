@@ -1,11 +1,14 @@
 """What only LeadSquared does: faults in the body, keys that must not be seen, +91-9871532305."""
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from aftercall.crm.answers import Bad, Good, read_answer
 from aftercall.crm.connection import Connection, as_request
@@ -200,6 +203,13 @@ def test_automations_start_only_where_they_are_wanted(
     bench.go()
     (asked,) = leadsquared.fake.asked("change")
     assert asked.query["postUpdatedLead"] == wanted
+
+
+def test_the_pages_example_is_taken() -> None:
+    page = (Path(__file__).parents[2] / "docs/crm/leadsquared.md").read_text()
+    (example,) = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (destination,) = yaml.safe_load(example)["destinations"]
+    assert destinations.read_spec(destination).kind == "leadsquared"
 
 
 def _read(status: int, body: Any) -> Good | Bad:

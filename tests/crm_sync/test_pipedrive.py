@@ -1,11 +1,14 @@
 """What only Pipedrive does: keys of 40 characters, numbers that are numbers, a search for parts."""
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from aftercall.crm.answers import Bad, read_answer
 from aftercall.crm.description import descriptions
@@ -218,6 +221,13 @@ def test_the_token_is_in_a_header_and_in_no_address(bench: Bench, pipedrive: Pip
     for asked in pipedrive.fake.asked():
         assert pipedrive.fake.token not in f"{asked.path} {asked.query}"
         assert asked.headers["x-api-token"] == pipedrive.fake.token
+
+
+def test_the_pages_example_is_taken() -> None:
+    page = (Path(__file__).parents[2] / "docs/crm/pipedrive.md").read_text()
+    (example,) = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (destination,) = yaml.safe_load(example)["destinations"]
+    assert destinations.read_spec(destination).kind == "pipedrive"
 
 
 def _field(parameter: str, field: str, **more: Any) -> dict[str, Any]:
