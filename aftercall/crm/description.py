@@ -53,6 +53,8 @@ class Find(RequestTemplate):
     found: Path
     #: Asked once for each item of this list, known as `each`, until something is found.
     for_each: Path | None = None
+    #: Asked for all of them: each may find others.
+    every: bool = False
     #: Only those that have the marker in them, where the CRM cannot be asked for it.
     marked: bool = False
 

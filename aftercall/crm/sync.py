@@ -248,8 +248,7 @@ class Sync:
                 _request(self._crm.person.change, known), doing="write the fields"
             )
             if isinstance(reading, Bad):
-                if reading.is_missing:
-                    self._look_anew()
+                self._doubt_person(reading)
                 return reading.outcome
         self._ports.finish(name, remote_id=person.id, content_hash=wanted, note=self._unwritten())
         return None
@@ -321,9 +320,15 @@ class Sync:
     def _not_done(self, name: str, reading: Bad) -> DeliveryOutcome:
         if reading.is_certain:
             self._ports.forget(name)
+        self._doubt_person(reading)
+        return reading.outcome
+
+    def _doubt_person(self, reading: Bad) -> None:
+        """Gone, or perhaps gone where the CRM does not say so: a replay looks for them anew."""
         if reading.is_missing:
             self._look_anew()
-        return reading.outcome
+        elif isinstance(reading.outcome, Dead):
+            self._ports.forget("person")
 
     def _look_anew(self) -> None:
         """They were deleted or merged meanwhile: who they are is found out anew."""
@@ -342,6 +347,7 @@ class Sync:
         return None
 
     def _look_for(self, find: Find, known: Parameters, *, doing: str) -> list[Parameters] | Bad:
+        gathered: dict[Any, Parameters] = {}
         for each in _rounds(find, known):
             known_now = {**known, "each": each}
             reading = self._ports.ask(_request(find, known_now), doing=doing)
@@ -355,9 +361,10 @@ class Sync:
             if find.marked:
                 found = [one for one in found or [] if str(known["marker"]) in json.dumps(one)]
             found = [one for one in found or [] if isinstance(one, dict) and one.get("id")]
-            if found := [one for one in found if self._has_number(one)]:
-                return found
-        return []
+            gathered |= {one["id"]: one for one in found if self._has_number(one)}
+            if gathered and not find.every:
+                break
+        return list(gathered.values())
 
     def _has_number(self, found: Parameters) -> bool:
         """Whether the call's number is among theirs, where the search finds others as well."""

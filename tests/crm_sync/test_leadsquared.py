@@ -18,6 +18,7 @@ from aftercall.domain.exchange import Answer
 from aftercall.domain.outcomes import Blocked, Dead, DeliveryOutcome, Retry
 from aftercall.flows import configure_destinations as destinations
 from aftercall.flows.look import show_call
+from aftercall.flows.replay import replay_delivery
 from aftercall.simulator.crms.fake import Trouble
 from tests.crm_sync.conftest import E164, Bench
 from tests.crm_sync.vendors.leadsquared import LeadSquared
@@ -139,6 +140,24 @@ def test_a_lead_that_is_gone_is_looked_for_anew() -> None:
     reading = _read(500, body)
     assert isinstance(reading, Bad)
     assert reading.is_missing
+
+
+def test_a_replay_finds_anew_whom_leadsquared_did_not_call_gone(
+    bench: Bench, leadsquared: LeadSquared
+) -> None:
+    leadsquared.fake.gone_says = "Something else about {}"
+    id_ = bench.vendor.add_person(E164)
+    bench.connect()
+    bench.vendor.fake.fail_next("call", Trouble.SERVER_ERROR)
+    bench.go()
+    bench.vendor.remove_person(id_)
+    bench.go_on()
+    assert bench.states() == ["dead"]
+    replay_delivery(bench.service, delivery_rows(bench.service)[0].id)
+    bench.go_on()
+    assert bench.states() == ["delivered"], bench.errors()
+    (other,) = bench.vendor.people()
+    assert [call.person_id for call in bench.vendor.calls()] == [other]
 
 
 def test_keys_are_in_no_address_log_attempt_or_answer(

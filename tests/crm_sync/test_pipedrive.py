@@ -12,6 +12,7 @@ import yaml
 
 from aftercall.crm.answers import Bad, read_answer
 from aftercall.crm.description import descriptions
+from aftercall.crm.phones import cores, read_number, spellings
 from aftercall.domain.exchange import Answer
 from aftercall.domain.outcomes import Blocked, Dead, DeliveryOutcome, Retry
 from aftercall.flows import configure_destinations as destinations
@@ -122,13 +123,26 @@ def test_another_number_with_these_digits_in_it_is_nobodys_match(
     assert [call.person_id for call in bench.vendor.calls()] == [made]
 
 
-def test_of_several_the_last_updated_is_the_newest(bench: Bench, pipedrive: Pipedrive) -> None:
-    older, newer = bench.vendor.add_person(E164), bench.vendor.add_person("098715 32305")
+@pytest.mark.parametrize("newest", [0, 1, 2])
+def test_of_several_in_any_spelling_the_last_updated_is_the_newest(
+    bench: Bench, pipedrive: Pipedrive, newest: int
+) -> None:
+    spellings = [E164, "098715 32305", "98715-32305"]
+    ids = [bench.vendor.add_person(spelling) for spelling in spellings]
+    pipedrive.fake.persons[ids[newest]]["update_time"] = "2024-11-01T00:00:00Z"
     bench.connect()
-    pipedrive.fake.persons[older]["update_time"] = "2024-11-01T00:00:00Z"
     bench.go()
-    assert newer not in [call.person_id for call in bench.vendor.calls()]
-    assert [call.person_id for call in bench.vendor.calls()] == [older]
+    assert [call.person_id for call in bench.vendor.calls()] == [ids[newest]]
+
+
+@pytest.mark.parametrize(
+    "written", [E164, "+12015550123", "+442079460958", "+390612345678", "+6561234567"]
+)
+def test_in_every_spelling_stands_one_of_a_numbers_cores(written: str) -> None:
+    number = read_number(written, region="IN")
+    assert number is not None
+    for spelling in spellings(number):
+        assert any(core in spelling for core in cores(number)), spelling
 
 
 def test_a_task_without_a_certain_time_has_the_calls_day_and_no_hour(

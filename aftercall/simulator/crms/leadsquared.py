@@ -104,6 +104,7 @@ class FakeLeadSquared(FakeCrmApi):
         self.activities: dict[str, JsonObject] = {}
         self.tasks: dict[str, JsonObject] = {}
         self.limit_in_200 = False
+        self.gone_says = "Lead with Id {} does not exist"
         self._newest: dict[str, int] = {}
         self._custom: dict[str, str] = {}
         self._options: dict[str, tuple[str, ...]] = {}
@@ -250,7 +251,7 @@ class FakeLeadSquared(FakeCrmApi):
 
     def _lead(self, id_: Any) -> str:
         if id_ not in self.leads:
-            raise _fault("MXRecordNotFoundException", f"Lead with Id {id_} does not exist")
+            raise _fault("MXRecordNotFoundException", self.gone_says.format(id_))
         return str(id_)
 
     def _metadata(self, asked: Asked) -> list[JsonObject]:
