@@ -132,6 +132,10 @@ class FakeCrmApi(ABC):
     def trouble(self, trouble: Trouble) -> Refused:
         """LIMIT, EXPIRED, FORBIDDEN and SERVER_ERROR in the vendor's words."""
 
+    def step_of(self, asked: Asked) -> str:
+        """What it is for, where the endpoint alone does not tell."""
+        return asked.step
+
     def not_found(self, asked: Asked) -> Refused:
         """No such endpoint."""
         return Refused(404, {"message": f"no such resource: {asked.path}"})
@@ -149,7 +153,8 @@ class FakeCrmApi(ABC):
         for route in self._routes:
             match = route.pattern.fullmatch(request.path)
             if match and route.method == request.method:
-                return route, _asked(request, route.step, match.groupdict())
+                asked = _asked(request, route.step, match.groupdict())
+                return route, replace(asked, step=self.step_of(asked))
         return None, _asked(request, "(unknown)", {})
 
     def _reply(self, route: Route | None, asked: Asked) -> Reply:
