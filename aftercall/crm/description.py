@@ -49,7 +49,8 @@ class Find(RequestTemplate):
     """A request that looks for something, and changes nothing."""
 
     #: Gives a list of objects with an `id`; null is none. Where they bring `numbers`, one of
-    #: these must be the call's: a search for a part of a number finds others as well.
+    #: these must be the call's: a search for a part of a number finds others as well. Holes in
+    #: its texts are filled first: inside a filter JMESPath sees the item only.
     found: Path
     #: Asked once for each item of this list, known as `each`, until something is found.
     for_each: Path | None = None
@@ -183,6 +184,7 @@ class Description(_Part):
     #: Seconds until a search shows what was just made.
     settles_in: int = 30
     #: What people are called there; the first by default. Templates know the chosen as `object`.
+    #: `is_mixed`: it covers several sorts, and whoever is found has an `object` of their own.
     objects: dict[str, dict[str, Any]]
     encodings: Encodings = Encodings()
     person: Person

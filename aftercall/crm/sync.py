@@ -143,7 +143,8 @@ class Sync:
         return chosen
 
     def _read_again(self, id_: str) -> list[Candidate] | DeliveryOutcome:
-        if not self._needs_values() and self._settings.when_many != "all":
+        is_mixed = self._known["object"].get("is_mixed", False)
+        if not self._needs_values() and not is_mixed and self._settings.when_many != "all":
             return [Candidate(id_, {}, None)]
         found = self._find()
         if not isinstance(found, list):
@@ -355,7 +356,7 @@ class Sync:
                 if reading.is_missing:
                     continue
                 return reading
-            found = look(find.found, {"answer": reading.json, **known_now})
+            found = look(str(fill(find.found, known_now)), {"answer": reading.json, **known_now})
             if isinstance(found, dict):
                 found = [found]
             if find.marked:

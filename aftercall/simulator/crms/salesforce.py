@@ -155,7 +155,7 @@ class FakeSalesforce(FakeCrmApi):
                 return _refused(500, "UNKNOWN_EXCEPTION", "An unexpected error occurred.")
 
     def not_found(self, asked: Asked) -> Refused:
-        return _refused(404, "NOT_FOUND", "The requested resource does not exist")
+        return _refused(404, "NOT_FOUND", f"The requested resource does not exist: {asked.path}")
 
     # ---- the endpoints -----------------------------------------------------
 
@@ -323,9 +323,8 @@ class FakeSalesforce(FakeCrmApi):
 
     def _now(self) -> JsonObject:
         self._clock += 1
-        return {
-            "LastModifiedDate": f"2024-12-25T10:{self._clock // 60:02}:{self._clock % 60:02}.000+0000"
-        }
+        minutes, seconds = divmod(self._clock, 60)
+        return {"LastModifiedDate": f"2024-12-25T10:{minutes:02}:{seconds:02}.000+0000"}
 
 
 def _check(name: str, type_: str, value: Any) -> None:
@@ -342,7 +341,7 @@ def _check(name: str, type_: str, value: Any) -> None:
             400, "JSON_PARSER_ERROR", f"Cannot deserialize instance of {type_} from {value!r}"
         )
     shape = _SHAPES.get(type_)
-    if shape is not None and not shape.fullmatch(value):
+    if shape is not None and not shape.fullmatch(str(value)):
         raise _refused(
             400, "JSON_PARSER_ERROR", f"Cannot deserialize instance of {type_} from {value!r}"
         )

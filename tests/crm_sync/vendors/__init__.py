@@ -5,10 +5,12 @@ from tests.crm_sync.vendors.leadsquared import LeadSquared
 from tests.crm_sync.vendors.pipedrive import Pipedrive
 from tests.crm_sync.vendors.salesforce import Salesforce
 from tests.crm_sync.vendors.vendor import Vendor
+from tests.crm_sync.vendors.zoho import Zoho
 
 VENDORS: dict[str, type[Vendor]] = {
     "hubspot": HubSpot,
     "leadsquared": LeadSquared,
     "pipedrive": Pipedrive,
     "salesforce": Salesforce,
+    "zoho": Zoho,
 }
