@@ -24,6 +24,10 @@ from aftercall.domain.work import Parameters
 
 #: A summary is read by people; a CRM cuts longer ones.
 _LONGEST_ANSWER = 2_000
+#: Of all answers in a summary: Salesforce and Zoho CRM refuse texts over 32,000 characters.
+_LONGEST_ANSWERS = 25_000
+#: As Salesforce and Zoho CRM take them.
+_LONGEST_FIRST_NAME, _LONGEST_LAST_NAME = 40, 80
 _CONNECTED = frozenset({"completed", "connected"})
 
 
@@ -304,7 +308,10 @@ def _summary(
     seconds = call.get("duration_seconds")
     if seconds:
         lines[0] += f", {_duration(int(seconds))['readable']}"
-    lines += [f"{name}: {_readable(value)}" for name, value in data["output_parameters"].items()]
+    answers = [f"{name}: {_readable(value)}" for name, value in data["output_parameters"].items()]
+    said = "\n".join(answers)
+    if said:
+        lines.append(f"{said[:_LONGEST_ANSWERS]}…" if len(said) > _LONGEST_ANSWERS else said)
     if task is not None and task.due is not None:
         lines.append(f"Follow-up: {moment(task.due, zone)['readable']}")
     elif task is not None:
@@ -328,8 +335,9 @@ def _names(name: object) -> tuple[str | None, str | None]:
     if not words:
         return None, None
     if len(words) == 1:
-        return None, words[0]
-    return " ".join(words[:-1]), words[-1]
+        return None, words[0][:_LONGEST_LAST_NAME]
+    first, last = " ".join(words[:-1]), words[-1]
+    return first[:_LONGEST_FIRST_NAME].strip(), last[:_LONGEST_LAST_NAME]
 
 
 def _number_of_person(call: Mapping[str, Any]) -> str | None:
