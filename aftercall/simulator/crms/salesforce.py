@@ -69,7 +69,14 @@ _CHOICES: Final = {
     "CallType": {"Inbound", "Outbound", "Internal"},
     "TaskSubtype": {"Task", "Call", "Email"},
 }
-_LENGTHS: Final = {"string": 255, "combobox": 255, "phone": 40, "textarea": 32_000}
+_LENGTHS: Final = {
+    "FirstName": 40,
+    "LastName": 80,
+    "string": 255,
+    "combobox": 255,
+    "phone": 40,
+    "textarea": 32_000,
+}
 _SHAPES: Final = {
     "date": re.compile(r"\d{4}-\d\d-\d\d"),
     "datetime": re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?(Z|[+-]\d\d:?\d\d)"),
@@ -77,7 +84,7 @@ _SHAPES: Final = {
 
 
 class FakeSalesforce(FakeCrmApi):
-    """Its `records` by object and id. `token_of`: what it gives for the app's key and secret."""
+    """Its `records` by object and id."""
 
     kind = "salesforce"
 
@@ -87,6 +94,8 @@ class FakeSalesforce(FakeCrmApi):
         self.records: dict[str, dict[str, JsonObject]] = {name: {} for name in _FIELDS}
         #: Objects that the app's user may only read.
         self.read_only_objects: set[str] = set()
+        #: A duplicate rule of the company that blocks whoever is new.
+        self.blocks_duplicates = False
         self._custom: dict[str, dict[str, str]] = {name: {} for name in _FIELDS}
         self._tokens_made = 0
         self._token: str | None = None
@@ -225,6 +234,8 @@ class FakeSalesforce(FakeCrmApi):
                 f"Required fields are missing: [{', '.join(missing)}]",
                 fields=missing,
             )
+        if self.blocks_duplicates and object_ != "Task":
+            raise _refused(400, "DUPLICATES_DETECTED", "Use one of these records?")
         id_ = self._new_id(object_)
         self.records[object_][id_] = {"Id": id_, "IsConverted": False, **self._now(), **body}
         return {"id": id_, "success": True, "errors": []}
@@ -345,7 +356,7 @@ def _check(name: str, type_: str, value: Any) -> None:
         raise _refused(
             400, "JSON_PARSER_ERROR", f"Cannot deserialize instance of {type_} from {value!r}"
         )
-    if isinstance(value, str) and len(value) > _LENGTHS.get(type_, 255):
+    if isinstance(value, str) and len(value) > _LENGTHS.get(name, _LENGTHS.get(type_, 255)):
         raise _refused(400, "STRING_TOO_LONG", f"{name}: data value too large", fields=[name])
     if name in _CHOICES and value not in _CHOICES[name]:
         raise _refused(

@@ -76,7 +76,13 @@ _CHOICES: Final = {
 }
 #: Of a call that took place.
 _FIXED: Final = {"Call_Type", "Call_Start_Time", "Owner"}
-_LENGTHS: Final = {"text": 255, "phone": 30, "textarea": 32_000}
+_LENGTHS: Final = {
+    "First_Name": 40,
+    "Last_Name": 80,
+    "text": 255,
+    "phone": 30,
+    "textarea": 32_000,
+}
 _AT: Final = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d"
 _SHAPES: Final = {
     "date": re.compile(r"\d{4}-\d\d-\d\d"),
@@ -98,6 +104,8 @@ class FakeZoho(FakeCrmApi):
         self.refresh_token = "1000.made-up-refresh-token.77"  # noqa: S105 - made up
         self.records: dict[str, dict[str, JsonObject]] = {name: {} for name in _FIELDS}
         self.scopes = {"leads", "contacts", "calls", "tasks", "coql", "settings.fields"}
+        #: Fields of leads whose values are there once.
+        self.unique: set[str] = set()
         #: As the documentation has it: 10 in 10 minutes.
         self.tokens_left = 10
         self._custom: dict[str, dict[str, str]] = {name: {} for name in _FIELDS}
@@ -127,6 +135,10 @@ class FakeZoho(FakeCrmApi):
     def settle(self) -> None:
         """Queries show all that is there."""
         self._unsettled.clear()
+
+    def hide(self, id_: str) -> None:
+        """No query shows it until `settle()`."""
+        self._unsettled.add(id_)
 
     def expire(self) -> None:
         """The token that was given is not valid any more."""
@@ -248,6 +260,7 @@ class FakeZoho(FakeCrmApi):
         for name in _REQUIRED[module]:
             if record.get(name) in (None, ""):
                 raise _bad_record("MANDATORY_NOT_FOUND", "required field not found", api_name=name)
+        self._check_unique(record, module)
         id_ = self._new_id()
         self.records[module][id_] = {"id": id_, **self._now(), **record}
         self._unsettled.add(id_)
@@ -313,6 +326,12 @@ class FakeZoho(FakeCrmApi):
         self._check_links(record)
         return dict(record)
 
+    def _check_unique(self, record: JsonObject, module: str) -> None:
+        for name in sorted(self.unique & record.keys()) if module == "Leads" else ():
+            for id_, other in self.records[module].items():
+                if other.get(name) == record[name]:
+                    raise _bad_record("DUPLICATE_DATA", "duplicate data", api_name=name, id=id_)
+
     def _check_links(self, record: JsonObject) -> None:
         links = [name for name in ("What_Id", "Who_Id") if name in record]
         if not links:
@@ -351,7 +370,7 @@ def _flat(record: JsonObject) -> JsonObject:
 def _check(name: str, type_: str, value: Any) -> None:
     if not _is_of(name, type_, value):
         raise _bad_record("INVALID_DATA", "invalid data", api_name=name, expected_data_type=type_)
-    if isinstance(value, str) and len(value) > _LENGTHS.get(type_, 255):
+    if isinstance(value, str) and len(value) > _LENGTHS.get(name, _LENGTHS.get(type_, 255)):
         raise _bad_record("INVALID_DATA", "invalid data", api_name=name, maximum_length=255)
 
 
