@@ -146,6 +146,10 @@ def _demo_environment(simulator: Simulator) -> dict[str, str]:
         "TWENTYTWO_RATE_LIMIT": str(RATE_LIMIT),
         "AFTERCALL_ALLOWED_PRIVATE_NETWORKS": "127.0.0.0/8",
         "AFTERCALL_WEBHOOK_HMAC_SECRET": "",
+        "AFTERCALL_PUBLIC_URL": "",
+        "AFTERCALL_KEEP_MEDIA": "",
+        "AFTERCALL_MEDIA_URL": "",
+        "AFTERCALL_MEDIA_MAX_BYTES": "",
     }
 
 

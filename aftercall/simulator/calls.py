@@ -13,6 +13,9 @@ from aftercall.simulator.faults import CONTENT_FAULTS, Fault
 
 Parameters = Mapping[str, Any]
 
+STORAGE: Final = "https://storage.twentytwo.in/"
+"""Links into it are replaced by links into the simulator's own storage."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedCall:
@@ -45,6 +48,8 @@ class SimulatedCall:
     ready_after_seconds: float = 0.0
     #: … and until its detail has been looked at this often.
     ready_after_looks: int = 0
+    #: Recording and transcript are not there yet until the final detail was looked at this often.
+    media_after_looks: int = 0
     #: Content faults that every answer about this call has, such as OTHER_ID.
     quirks: tuple[Fault, ...] = ()
 
@@ -155,6 +160,6 @@ def _outputs(rng: Random) -> dict[str, Any]:
 
 def _link(folder: str, call_id: str, extension: str, ended_at: datetime) -> dict[str, str]:
     return {
-        "url": f"https://storage.twentytwo.in/{folder}/{call_id}.{extension}",
+        "url": f"{STORAGE}{folder}/{call_id}.{extension}",
         "expires_at": iso(ended_at + timedelta(days=31)),
     }

@@ -1,4 +1,4 @@
-"""The fake Twenty2: /call/detail and /call/logs, with credentials, rate limits and faults.
+"""The fake Twenty2: /call/detail, /call/logs and files, with credentials, rate limits and faults.
 
 A request is checked in this order: credentials, workspace, rate limit,
 parameters. Every request with valid credentials for the workspace uses its
@@ -24,6 +24,8 @@ from aftercall.simulator.faults import TWENTYTWO_FAULTS, Fault, FaultPlan, Plann
 from aftercall.simulator.payloads import detail, encode, log_line, spoil
 from aftercall.simulator.rate_window import SlidingWindow
 from aftercall.simulator.server import LocalServer
+from aftercall.simulator.storage import PATH as STORAGE_PATH
+from aftercall.simulator.storage import FakeStorage
 from aftercall.simulator.webhooks import WebhookSender
 
 DETAIL_PATH: Final = "/api/call/detail"
@@ -74,6 +76,7 @@ class FakeTwentyTwo:
         self._book = CallBook(rng=Random(f"{seed}/calls"), clock=clock)
         self._faults = FaultPlan(seed=f"{seed}/twentytwo", allowed=TWENTYTWO_FAULTS)
         self.server = LocalServer(self._answer, port=port)
+        self.storage = FakeStorage(seed=seed, origin=lambda: self.server.origin, call=self.call)
         self.webhooks = WebhookSender(self.call, seed=seed)
         for workspace in workspaces:
             self.set_workspace(workspace)
@@ -174,6 +177,8 @@ class FakeTwentyTwo:
             return self._control(request)
         if request.path == REDIRECT_TARGET:
             return Reply(body=b'{"success": true, "redirected": true}')
+        if request.path.startswith(STORAGE_PATH):
+            return self.storage.answer(request)
         if request.path not in (DETAIL_PATH, LOGS_PATH) or request.method != "GET":
             return first_envelope(404, "No such route.")
         admitted = self._admit(request)
@@ -217,7 +222,9 @@ class FakeTwentyTwo:
         look = self._book.look(call_id, workspace_id=workspace.id)
         if look is None:
             return first_envelope(404, "No call found for the given call_id.")
-        answer = detail(look.call, status=look.status_under_way)
+        answer = self.storage.with_links(detail(look.call, status=look.status_under_way), look.call)
+        if self._book.looks(call_id) <= look.call.media_after_looks:
+            answer = {**answer, "recording": None, "transcript": None}
         return Reply(body=encode(spoil(answer, (*look.call.quirks, *faults))))
 
     def _logs_reply(self, request: HttpRequest, workspace: SimulatedWorkspace) -> Reply:
