@@ -37,6 +37,9 @@ class Answer:
     #: The `Retry-After` header as it came.
     retry_after: str | None
     elapsed: timedelta
+    #: The headers of these names as they came.
+    content_type: str | None = None
+    location: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

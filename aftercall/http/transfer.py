@@ -107,6 +107,8 @@ class Transfer:
         self._body = bytearray()
         self._decoder: Decoder | None = None
         self._retry_after: str | None = None
+        self._content_type: str | None = None
+        self._location: str | None = None
         self._header_lines = 0
         self._was_sent = self._has_head = self._was_cut = self._is_forbidden = (
             self._is_undecodable
@@ -139,6 +141,8 @@ class Transfer:
                     body_was_cut=self._was_cut,
                     retry_after=self._retry_after,
                     elapsed=elapsed,
+                    content_type=self._content_type,
+                    location=self._location,
                 )
             self._is_undecodable = not is_whole
         failure, detail = self._why(code)
@@ -202,6 +206,7 @@ class Transfer:
         if line.startswith(b"HTTP/"):
             # Perhaps not the first: "103 Early Hints" comes before the answer.
             self._header_lines, self._decoder, self._retry_after = 0, None, None
+            self._content_type = self._location = None
             self._has_head = False
             return None if _STATUS_LINE.match(line) else _STOP
         self._header_lines += 1
@@ -214,6 +219,10 @@ class Transfer:
         match name.lower():
             case b"retry-after":
                 self._retry_after = value.strip().decode("latin-1")
+            case b"content-type":
+                self._content_type = value.strip().decode("latin-1")
+            case b"location":
+                self._location = value.strip().decode("latin-1")
             case b"content-encoding":
                 self._expect_coding(value.strip().decode("latin-1").lower())
         return None
