@@ -37,7 +37,8 @@ FROM ${PYTHON}
 LABEL org.opencontainers.image.title="aftercall" \
       org.opencontainers.image.licenses="Apache-2.0"
 ENV PATH=/opt/aftercall/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-RUN useradd --system --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin aftercall
+RUN useradd --system --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin aftercall \
+ && install -d -o 10001 -g 10001 -m 700 /var/lib/aftercall /var/lib/aftercall/media
 COPY --from=builder /opt/aftercall /opt/aftercall
 COPY --from=builder /app /app
 WORKDIR /app

@@ -39,6 +39,7 @@ class TaskName(StrEnum):
     DELIVER_CALLS = "aftercall.deliver_calls"
     FETCH_ALONE = "aftercall.fetch_alone"
     DELIVER_ALONE = "aftercall.deliver_alone"
+    FETCH_MEDIA = "aftercall.fetch_media"
     SWEEP = "aftercall.sweep"
 
 
@@ -50,6 +51,7 @@ class QueueName(StrEnum):
     FETCH = "aftercall-fetch"
     #: What the sweep found due: behind what has just come in.
     BACKLOG = "aftercall-backlog"
+    MEDIA = "aftercall-media"
 
 
 def ringing_settings(redis_url: str) -> dict[str, Any]:
@@ -131,6 +133,10 @@ class Doorbell:
     def ring_deliver_alone(self, id_: uuid.UUID) -> None:
         """This delivery is due, in a process of its own."""
         self._ring(TaskName.DELIVER_ALONE, [str(id_)], QueueName.BACKLOG)
+
+    def ring_media(self, call_row_ids: Sequence[int]) -> None:
+        """Recordings or transcripts of these calls are due."""
+        self._ring(TaskName.FETCH_MEDIA, list(call_row_ids), QueueName.MEDIA)
 
     def workers(self, *, timeout: float) -> list[str]:
         """The names of the workers that answer within so many seconds."""

@@ -4,10 +4,12 @@ Only entry points read settings (`api.app`, `worker.app`, `aftercall.cli`,
 `alembic/env.py`); everything below them is handed what it needs.
 """
 
+import re
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -54,6 +56,17 @@ def _not_blank(value: SecretStr) -> SecretStr:
     return value
 
 
+def _public_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        is_good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_good = False
+    if not is_good or not value.isascii() or re.search(r"[\s?#@\\]", value):
+        raise ValueError("It is not an address: expected for example https://calls.example.com")
+    return value.rstrip("/")
+
+
 Secret = Annotated[SecretStr, AfterValidator(_not_blank)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)]
 
@@ -83,6 +96,17 @@ class Settings(BaseSettings):
     webhook_hmac_secret: Secret | None = Field(None, alias="AFTERCALL_WEBHOOK_HMAC_SECRET")
     allowed_private_networks: Networks = Field((), alias="AFTERCALL_ALLOWED_PRIVATE_NETWORKS")
 
+    #: Under which the api is reached from outside; without it no links are given away.
+    public_url: Annotated[str, AfterValidator(_public_url)] | None = Field(
+        None, alias="AFTERCALL_PUBLIC_URL", max_length=500
+    )
+    keep_media: bool = Field(True, alias="AFTERCALL_KEEP_MEDIA")
+    #: A folder or a URL of fsspec's; may hold a key.
+    media_url: Secret | None = Field(None, alias="AFTERCALL_MEDIA_URL")
+    media_max_bytes: int = Field(
+        50_000_000, alias="AFTERCALL_MEDIA_MAX_BYTES", ge=1_000, le=500_000_000
+    )
+
     twentytwo_base_url: str = Field(
         "https://api.twentytwo.in/api",
         alias="TWENTYTWO_BASE_URL",
@@ -109,6 +133,13 @@ class Settings(BaseSettings):
 
     def _has_one_token_for_both(self) -> bool:
         return self.admin_token is not None and self.admin_token == self.readonly_token
+
+    @property
+    def media_root(self) -> str:
+        """Where recordings and transcripts are kept."""
+        if self.media_url is not None:
+            return self.media_url.get_secret_value()
+        return str(self.data_dir / "media")
 
     def require(self, name: str) -> str:
         """The secret setting of this field name; SettingsError when it is unset."""

@@ -9,9 +9,10 @@ from fastapi import APIRouter, Depends, FastAPI
 
 from aftercall.flows.service import open_service
 from aftercall.logs import configure_logs
+from aftercall.media_store import MediaStore
 from aftercall.settings import load_settings
 from aftercall.stores import find_stores
-from api import health, webhooks
+from api import health, media, webhooks
 from api.access import PREFIX, TokenBeforeBody, require_token
 from api.body_deadline import BodyDeadline
 from api.body_limit import BodyLimit
@@ -42,6 +43,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.probes = Probes(service)
     app.state.metrics = make_registry(service, app.state.probes)
     app.state.receiver = Receiver(service)
+    app.state.media_store = MediaStore(settings.media_root)
     app.state.live = Live()
     try:
         with ended_by_signals(app.state.live):
@@ -69,6 +71,7 @@ def create_app() -> FastAPI:
     install_problems(app)
     app.include_router(webhooks.router, tags=["webhook"])
     app.include_router(health.router)
+    app.include_router(media.router)
     operator = APIRouter(prefix=PREFIX, dependencies=[Depends(require_token)], responses=PROBLEMS)
     for part in (calls, destinations, deliveries, replays, workspaces, audit, stats):
         operator.include_router(part.router)

@@ -10,7 +10,9 @@ from aftercall.batching import Batcher
 from aftercall.crm.sending import HookSender
 from aftercall.flows.deliver_calls import CallDeliverer
 from aftercall.flows.fetch_calls import CallFetcher
+from aftercall.flows.fetch_media import MediaFetcher
 from aftercall.flows.service import Service, open_service
+from aftercall.media_store import MediaStore
 from aftercall.settings import load_settings
 from aftercall.stores import find_stores
 from aftercall.twentytwo.client import Twenty2
@@ -39,6 +41,7 @@ class Parts:
         self._fetched: Batcher[uuid.UUID] = Batcher(
             self._deliver, name="fetched", limit=PLACES, coming=self.fetcher.under_way
         )
+        self.media = MediaFetcher(self.service, MediaStore(settings.media_root))
         self.last_chances = LastChances()
         watch_overtime(self._overdue)
 
@@ -49,6 +52,8 @@ class Parts:
         self.fetcher.close(GRACE)
         self._fetched.close(1.0)
         self.deliverer.close(max(end - time.monotonic(), 1.0))
+        # A recording that does not come to its end in time is fetched anew: its lease runs out.
+        self.media.close(max(end - time.monotonic(), 0.1))
         self.twentytwo.close()
         self.sender.close()
         self.service.close()

@@ -30,6 +30,10 @@ def register_tasks(celery: Celery, process: WorkerProcess) -> None:
         for id_ in ids:
             process.parts().last_chances.give("delivery", id_)
 
+    @celery.task(name=TaskName.FETCH_MEDIA.value, shared=False)
+    def fetch_media(call_row_ids: list[int]) -> None:
+        process.parts().media.fetch(call_row_ids)
+
     @celery.task(name=TaskName.SWEEP.value, shared=False)
     def sweep_due() -> None:
         service = process.parts().service

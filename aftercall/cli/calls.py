@@ -19,14 +19,14 @@ from aftercall.cli.session import (
 )
 from aftercall.db.call_search import CallQuery
 from aftercall.domain.states import CallState, Priority
-from aftercall.flows import look, replay
+from aftercall.flows import look, media, replay
 from aftercall.flows.accept_events import NoWorkspace, enqueue_calls
 from aftercall.flows.audit import CLI
 from aftercall.flows.configure_destinations import find_destination_id
 from aftercall.flows.errors import Invalid
 from aftercall.flows.export_calls import export_calls
 from aftercall.flows.replay_call import replay_call
-from aftercall.flows.views import AttemptView, CallStory, NextAttemptView
+from aftercall.flows.views import AttemptView, CallStory, NextAttemptView, Page
 from aftercall.twentytwo.inbound import NoCallId, check_call_id
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="As the API answers.")
@@ -50,10 +50,13 @@ def call_filters(command: Callable[..., None]) -> Callable[..., None]:
             click.option(
                 "--q",
                 help="A call id or its beginning, the end of a phone number, an agent's id, "
-                "or a parameter's value.",
+                "a parameter's value, or words that were said.",
             ),
             click.option("--agent", help="The agent's id."),
             click.option("--parameter", metavar="NAME:VALUE", help="Of the output parameters."),
+            click.option(
+                "--transcript", metavar="WORDS", help="Words that were said, all of them."
+            ),
             click.option("--workspace"),
             click.option("--since", type=Moment(), help="Received at or after; UTC."),
             click.option("--until", type=Moment(), help="Received before; UTC."),
@@ -70,6 +73,7 @@ def read_filters(
     q: str | None,
     agent: str | None,
     parameter: str | None,
+    transcript: str | None,
     workspace: str | None,
     since: datetime | None,
     until: datetime | None,
@@ -81,6 +85,7 @@ def read_filters(
         q=q,
         agent_id=agent,
         parameter=look.read_parameter(parameter),
+        transcript=transcript,
         workspace_id=workspace,
         since=since,
         until=until,
@@ -157,6 +162,37 @@ def refetch_call(call_id: str, workspace: str | None) -> None:
     with open_session() as service:
         replay.refetch_call(service, call_id, workspace_id=workspace, by=CLI)
     say(f"{call_id} is queued to be fetched again.")
+
+
+@calls.command("media")
+@click.argument("call_id")
+@click.option("--refetch", "does_refetch", is_flag=True, help="Fetch them again.")
+@click.option("--revoke", "does_revoke", is_flag=True, help="End the links that were given away.")
+@_workspace
+@_as_json
+def call_media(
+    call_id: str, does_refetch: bool, does_revoke: bool, workspace: str | None, as_json: bool
+) -> None:
+    """A call's recording and transcript: where they are, and the links to them."""
+    with open_session() as service:
+        story = look.show_call(service, call_id, workspace_id=workspace)
+        if does_revoke:
+            story = media.revoke_links(service, call_id, workspace_id=workspace, by=CLI)
+        if does_refetch:
+            story = media.refetch_media(service, call_id, workspace_id=workspace, by=CLI)
+    if as_json:
+        show_json(Page(items=story.media, next_cursor=None))
+        return
+    show_table(
+        ("KIND", "STATE", "BYTES", "LINK", "LAST ERROR"),
+        (
+            (one.kind, one.state, one.size_bytes, one.link or one.path, one.last_error)
+            for one in story.media
+        ),
+        empty="Nothing of it is kept here.",
+    )
+    if story.look_again_at is not None:
+        say_aside(f"Twenty2 is asked again after {story.look_again_at:%Y-%m-%d %H:%M:%S} UTC.")
 
 
 @calls.command("replay")

@@ -19,6 +19,7 @@ from aftercall.flows.heartbeat import silence
 from aftercall.flows.look import show_stats, show_workspace
 from aftercall.flows.service import Service, open_service
 from aftercall.http import refused_addresses
+from aftercall.media_store import MediaStore, MediaStoreError
 from aftercall.rate_limit import Wish
 from aftercall.sealing import SealError
 from aftercall.settings import Settings
@@ -62,6 +63,8 @@ def _examine() -> Iterator[Finding]:
     except EXPECTED as error:
         yield "keys", str(error)
         return
+    if settings.keep_media:
+        yield "media", _check_media(settings)
     with closing(service):
         database_fault = _fault_of(lambda: check_database(service.database))
         yield "database", database_fault
@@ -82,6 +85,14 @@ def _check_settings(settings: Settings) -> Iterator[Finding]:
     for name in ("secret_key", "admin_token", "webhook_token"):
         variable = type(settings).model_fields[name].alias or name
         yield variable, _fault_of(lambda name=name: settings.require(name))  # type: ignore[misc]
+
+
+def _check_media(settings: Settings) -> str | None:
+    try:
+        MediaStore(settings.media_root).check()
+    except MediaStoreError as error:
+        return f"{error}: correct AFTERCALL_MEDIA_URL, or keep none with AFTERCALL_KEEP_MEDIA=false"
+    return None
 
 
 def _check_workers(service: Service) -> str | None:

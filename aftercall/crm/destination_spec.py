@@ -26,7 +26,7 @@ from aftercall.crm.sending import RESERVED_HEADERS
 from aftercall.crm.signing import SecretError, check_secret
 from aftercall.crm.sync_settings import SyncSettings, faults_in
 from aftercall.domain.unseen import CONTROLS, UNSEEN
-from aftercall.domain.work import EVENT_TYPES, WEBHOOK
+from aftercall.domain.work import CALL_UPDATED, EVENT_TYPES, WEBHOOK
 from aftercall.http import AddressGuard, refused_addresses
 
 #: What a destination may be.
@@ -46,11 +46,15 @@ _HEADERS_SCHEMA: JsonDict = {
     "additionalProperties": {"type": "string", "pattern": f"^{_HEADER_VALUE.pattern}$"},
 }
 _URL_SCHEMA: JsonDict = {"pattern": r"^[Hh][Tt][Tt][Pp][Ss]?://[\x21-\x7e]+$"}
+_EVENTS_SCHEMA: JsonDict = {"contains": {"enum": ["call.completed", "call.failed"]}}
 _BASE64 = r"[A-Za-z0-9+/]"
 _SECRET_SCHEMA: JsonDict = {
     "pattern": rf"^whsec_(({_BASE64}{{4}}){{8,20}}({_BASE64}{{2}}==|{_BASE64}{{3}}=)?"
     rf"|({_BASE64}{{4}}){{21}}({_BASE64}{{2}}==)?)$"
 }
+
+
+EventType = Literal["call.completed", "call.failed", "call.updated"]
 
 
 def _check_url(url: str) -> str:
@@ -138,7 +142,9 @@ def _check_workspace_id(workspace_id: str) -> str:
     return workspace_id
 
 
-def _distinct(events: list[str]) -> list[str]:
+def _check_events(events: list[str]) -> list[str]:
+    if set(events) == {CALL_UPDATED}:
+        raise ValueError("An update comes to who gets the call: add call.completed or call.failed")
     return sorted(set(events))
 
 
@@ -173,9 +179,9 @@ class DestinationSpec(BaseModel):
     ) = Field(None, description="Only this workspace's calls; null: every workspace's")
     enabled: bool = True
     events: Annotated[
-        list[Literal["call.completed", "call.failed"]],
-        Field(min_length=1),
-        AfterValidator(_distinct),
+        list[EventType],
+        Field(min_length=1, json_schema_extra=_EVENTS_SCHEMA),
+        AfterValidator(_check_events),
     ] = list(EVENT_TYPES)  # type: ignore[arg-type]
     filter: Expression = Field(
         None, description="JMESPath over `data`: false, null or empty means that it is not sent"

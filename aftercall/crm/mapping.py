@@ -124,9 +124,13 @@ def make_data(delivery: ClaimedDelivery) -> Parameters:
         call=delivery.call,
         input_parameters=delivery.input_parameters,
         output_parameters=delivery.output_parameters,
-        recording=delivery.recording,
-        transcript=delivery.transcript,
+        recording=_with_link(delivery.recording, delivery.recording_link),
+        transcript=_with_link(delivery.transcript, delivery.transcript_link),
     )
+
+
+def _with_link(media: Parameters | None, link: str | None) -> Parameters | None:
+    return media if media is None or link is None else {**media, "link": link}
 
 
 def make_body(delivery: ClaimedDelivery) -> bytes:

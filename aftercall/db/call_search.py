@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session, defer
 
-from aftercall.db.models import PHONE_END, Call, CallPayload
+from aftercall.db.models import PHONE_END, Call, CallPayload, Transcript
 from aftercall.domain.states import CallState
 
 #: So many are looked up and sorted in a few milliseconds.
@@ -53,11 +53,14 @@ class CallQuery:
 
     state: Sequence[CallState] = ()
     status: str | None = None
-    #: A call id or its beginning, the end of a phone number, an agent's id, a parameter's value.
+    #: A call id or its beginning, the end of a phone number, an agent's id, a parameter's value,
+    #: words of the transcript.
     q: str | None = None
     agent_id: str | None = None
     #: A name and a value of the output parameters.
     parameter: tuple[str, str] | None = None
+    #: Words that were said, all of them.
+    transcript: str | None = None
     workspace_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
@@ -129,6 +132,8 @@ def _conditions(session: Session, query: CallQuery) -> Iterator[_Condition]:
     if query.parameter is not None:
         name, value = query.parameter
         yield _of_value(value, names=[name])
+    if query.transcript is not None and query.transcript.strip():
+        yield _of_speech(query.transcript)
     if query.agent_id is not None:
         yield _indexed(Call.agent_id == query.agent_id)
     if query.state:
@@ -163,8 +168,23 @@ def _of_words(q: str, *, names: Sequence[str]) -> _Condition:
             backwards: ColumnElement[str] = literal_column(PHONE_END.format(f"calls.{column}"))
             is_there = literal_column(f"calls.{column}").is_not(None)
             either.append(and_(is_there, _begins_with(backwards, digits[::-1])))
-    own, said = _indexed(*either), _of_value(q, names=names)
-    return _Condition(or_(own.holds, said.holds), (*own.hits, *said.hits))
+    found = _indexed(*either), _of_value(q, names=names), _of_speech(q)
+    return _Condition(
+        or_(*(one.holds for one in found)), tuple(hit for one in found for hit in one.hits)
+    )
+
+
+def _of_speech(words: str) -> _Condition:
+    """Calls in whose transcript all of these words are, in any order."""
+    query = func.plainto_tsquery(literal_column("'simple'::regconfig"), words)
+    is_said = Transcript.words.op("@@", is_comparison=True)(query)
+    holds = (
+        select(Transcript.call_row_id)
+        .where(Transcript.call_row_id == Call.id)
+        .where(is_said)
+        .exists()
+    )
+    return _Condition(holds, (select(Transcript.call_row_id.label("id")).where(is_said),))
 
 
 def phone_digits(q: str) -> str | None:

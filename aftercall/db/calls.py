@@ -11,6 +11,7 @@ from aftercall.db.attempts import AttemptRow, insert_attempts
 from aftercall.db.rows import Json, as_rows
 from aftercall.db.session import Executor
 from aftercall.domain.plans import LAPSES_TO_BE_ALONE, MAX_LAPSES, CallStep
+from aftercall.domain.states import Priority
 from aftercall.domain.work import CallDetail, ClaimedCall
 
 
@@ -24,7 +25,7 @@ class WaitingCall:
 
 
 # `own_workspace`: the one whose credentials are in the environment.
-_USABLE_WORKSPACE = """
+USABLE_WORKSPACE = """
     (w.api_key_sealed IS NOT NULL OR w.id = :own_workspace)
     AND (w.blocked_until IS NULL OR w.blocked_until <= :now)
 """
@@ -33,7 +34,7 @@ _WAITING = text(
     f"""
     SELECT c.id, c.workspace_id, c.priority
     FROM calls c JOIN workspaces w ON w.id = c.workspace_id
-    WHERE c.id = ANY(:ids) AND c.state = 'queued' AND c.due_at <= :now AND {_USABLE_WORKSPACE}
+    WHERE c.id = ANY(:ids) AND c.state = 'queued' AND c.due_at <= :now AND {USABLE_WORKSPACE}
       AND (c.lapses >= {LAPSES_TO_BE_ALONE}) = :alone
     ORDER BY c.priority, c.due_at, c.id
     """
@@ -65,7 +66,7 @@ _DUE_BY_WORKSPACE = text(
         WHERE c.workspace_id = w.id AND c.priority = p.priority AND c.state = 'queued'
         ORDER BY c.due_at LIMIT 1
       ) AS first
-    WHERE {_USABLE_WORKSPACE} AND first.due_at <= :now
+    WHERE {USABLE_WORKSPACE} AND first.due_at <= :now
     """
 )
 
@@ -111,7 +112,7 @@ _CLAIM = text(
       FOR UPDATE SKIP LOCKED
     )
     RETURNING id, workspace_id, call_id, attempts, priority, due_at, not_ready_since, unknown_since,
-      revision, content_hash
+      revision, content_hash, looks
     """
 )
 
@@ -143,6 +144,7 @@ def claim_calls(
             revision=row.revision,
             content_hash=row.content_hash,
             is_probe=row.workspace_id in probes,
+            looks=row.looks,
         )
         for row in rows
     ]
@@ -173,6 +175,9 @@ class FetchRecord:
     step: CallStep
     attempt: AttemptRow
     saved: SavedCall | None
+    #: When it is looked at again for media that are not there yet, and how often that was decided.
+    look_again_at: datetime | None = None
+    looks: int = 0
 
 
 _STEP = text(
@@ -204,7 +209,7 @@ _SAVE = text(
         caller_phone text, duration_seconds int, billed_duration_seconds int,
         cost_amount numeric, cost_currency text, started_at timestamptz, ended_at timestamptz,
         call jsonb, input_parameters jsonb, output_parameters jsonb, recording jsonb,
-        transcript jsonb, raw jsonb
+        transcript jsonb, raw jsonb, look_again_at timestamptz, looks smallint
       )
     ),
     saved AS (
@@ -218,7 +223,8 @@ _SAVE = text(
         agent_id = r.agent_id, callee_phone = r.callee_phone, caller_phone = r.caller_phone,
         duration_seconds = r.duration_seconds,
         billed_duration_seconds = r.billed_duration_seconds, cost_amount = r.cost_amount,
-        cost_currency = r.cost_currency, started_at = r.started_at, ended_at = r.ended_at
+        cost_currency = r.cost_currency, started_at = r.started_at, ended_at = r.ended_at,
+        look_again_at = r.look_again_at, looks = r.looks
       FROM r
       WHERE calls.id = r.id AND calls.lease_token = r.token
       RETURNING calls.id
@@ -307,6 +313,8 @@ def _call_row(record: FetchRecord, saved: SavedCall) -> dict[str, object]:
         "recording": saved.recording and Json(saved.recording),
         "transcript": saved.transcript and Json(saved.transcript),
         "raw": Json(saved.raw),
+        "look_again_at": record.look_again_at,
+        "looks": record.looks,
     }
 
 
@@ -384,3 +392,30 @@ def make_calls_due(executor: Executor, ids: Sequence[int], *, now: datetime) -> 
     """By hand: fetch these again, from the first attempt. Answers those to ring for."""
     rows = executor.execute(_REFETCH, {"ids": list(ids), "now": now})
     return [row.id for row in rows if row.state == "queued"]
+
+
+# Only while nothing else of the workspace waits: a look takes its turn behind everything.
+_LOOK_AGAIN = text(
+    f"""
+    UPDATE calls SET state = 'queued', priority = {Priority.BACKFILL}, due_at = :now,
+      attempts = 0, lapses = 0, not_ready_since = NULL, unknown_since = NULL, look_again_at = NULL
+    WHERE id = ANY (ARRAY (
+      SELECT n.id FROM workspaces w CROSS JOIN LATERAL (
+        SELECT c.id FROM calls c
+        WHERE c.workspace_id = w.id AND c.state = 'fetched' AND c.look_again_at <= :now
+        ORDER BY c.look_again_at LIMIT :count FOR UPDATE SKIP LOCKED
+      ) AS n
+      WHERE {USABLE_WORKSPACE} AND NOT EXISTS (
+        SELECT FROM calls q
+        WHERE q.workspace_id = w.id AND q.state = 'queued' AND q.due_at <= :now
+      )
+    ))
+    """
+)
+
+
+def queue_looks(
+    executor: Executor, *, now: datetime, own_workspace: str | None, count: int
+) -> None:
+    """Makes calls due whose media were missing, up to `count` of each workspace."""
+    executor.execute(_LOOK_AGAIN, {"now": now, "own_workspace": own_workspace, "count": count})

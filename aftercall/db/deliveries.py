@@ -63,6 +63,20 @@ def insert_deliveries(executor: Executor, new: Sequence[NewDelivery], *, now: da
     return result.rowcount
 
 
+_KNOWN = text(
+    "SELECT DISTINCT call_row_id, destination_id FROM deliveries "
+    "WHERE call_row_id = ANY(:ids) AND state <> 'skipped'"
+)
+
+
+def known_pairs(
+    executor: Executor, call_row_ids: Sequence[int]
+) -> frozenset[tuple[int, uuid.UUID]]:
+    """Which destinations have had which of these calls, or will."""
+    rows = executor.execute(_KNOWN, {"ids": list(call_row_ids)})
+    return frozenset((row.call_row_id, row.destination_id) for row in rows)
+
+
 @dataclass(frozen=True, slots=True)
 class Capacity:
     """How many more deliveries a destination takes now, and its limit a second."""

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    Computed,
     DateTime,
     Enum,
     ForeignKey,
@@ -31,9 +32,10 @@ from sqlalchemy import (
     literal_column,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from aftercall.domain.media import MediaKind, MediaState
 from aftercall.domain.outcomes import BlockKind
 from aftercall.domain.states import CallState, DeliveryState
 
@@ -198,6 +200,10 @@ class Call(Base):
     cost_currency: Mapped[str | None]
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+    #: When it is fetched once more, because its recording or transcript was not there yet.
+    look_again_at: Mapped[datetime | None]
+    #: How often that was decided.
+    looks: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
 
     __table_args__ = (
         UniqueConstraint("workspace_id", "call_id"),
@@ -215,6 +221,12 @@ class Call(Base):
             postgresql_where=text("state = 'queued' AND lapses >= 2"),
         ),
         Index("ix_calls_dead", "id", postgresql_where=text("state = 'dead'")),
+        Index(
+            "ix_calls_look_again",
+            "workspace_id",
+            "look_again_at",
+            postgresql_where=text("look_again_at IS NOT NULL AND state = 'fetched'"),
+        ),
         Index("ix_calls_received", "received_at", "id"),
         Index(
             "ix_calls_call_id_prefix",
@@ -342,7 +354,7 @@ class Delivery(Base):
     call_row_id: Mapped[int] = mapped_column(ForeignKey("calls.id", ondelete="CASCADE"))
     destination_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("destinations.id"))
     revision: Mapped[int]
-    #: `call.completed` or `call.failed`.
+    #: `call.completed` or `call.failed`; `call.updated` when the destination had it before.
     type: Mapped[str]
     state: Mapped[DeliveryState] = mapped_column(_one_of(DeliveryState, "state"))
     due_at: Mapped[datetime]
@@ -383,6 +395,70 @@ class Delivery(Base):
         ),
         CheckConstraint("(state = 'sending') = (lease_token IS NOT NULL)", name="lease"),
     )
+
+
+class MediaFile(Base):
+    """A call's recording or transcript: where fetching it stands, and where it is kept."""
+
+    __tablename__ = "media"
+
+    call_row_id: Mapped[int] = mapped_column(
+        ForeignKey("calls.id", ondelete="CASCADE"), primary_key=True
+    )
+    kind: Mapped[MediaKind] = mapped_column(_one_of(MediaKind, "kind"), primary_key=True)
+    state: Mapped[MediaState] = mapped_column(_one_of(MediaState, "state"))
+    due_at: Mapped[datetime]
+    attempts: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    lapses: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    #: How often Twenty2 was asked for a fresh link.
+    links_asked: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    lease_token: Mapped[uuid.UUID | None]
+    lease_until: Mapped[datetime | None]
+    last_error: Mapped[str | None]
+    #: Twenty2's link, until it has been fetched.
+    source_url: Mapped[str | None]
+    source_expires_at: Mapped[datetime | None]
+    #: Below AFTERCALL_MEDIA_URL; made of ids alone.
+    path: Mapped[str | None]
+    size_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    sha256: Mapped[bytes | None]
+    content_type: Mapped[str | None]
+    #: Null: there is nothing to serve yet.
+    stored_at: Mapped[datetime | None]
+    #: Of our link; one more revokes those that were given away.
+    link_version: Mapped[int] = mapped_column(server_default=text("1"))
+
+    __table_args__ = (
+        Index("ix_media_due", "due_at", postgresql_where=text("state = 'queued'")),
+        Index("ix_media_leased", "lease_until", postgresql_where=text("state = 'fetching'")),
+        CheckConstraint("(state = 'fetching') = (lease_token IS NOT NULL)", name="lease"),
+    )
+
+
+#: So many characters of a transcript are found by their words: what PostgreSQL takes for sure.
+WORDS_OF_TRANSCRIPT = 200_000
+
+
+class Transcript(Base):
+    """What was said in a call, to be read and searched."""
+
+    __tablename__ = "transcripts"
+
+    call_row_id: Mapped[int] = mapped_column(
+        ForeignKey("calls.id", ondelete="CASCADE"), primary_key=True
+    )
+    #: There is more of it in the file.
+    is_cut: Mapped[bool] = mapped_column(server_default=text("false"))
+    text: Mapped[str]
+    words: Mapped[str] = mapped_column(
+        TSVECTOR,
+        Computed(
+            f"to_tsvector('simple'::regconfig, \"left\"(text, {WORDS_OF_TRANSCRIPT}))",
+            persisted=True,
+        ),
+    )
+
+    __table_args__ = (Index("ix_transcripts_words", "words", postgresql_using="gin"),)
 
 
 class StepState(StrEnum):

@@ -39,6 +39,8 @@ class CallStanding:
     not_ready_since: datetime | None
     #: Of the first of the 404 answers in a row.
     unknown_since: datetime | None = None
+    #: It is saved already: nothing that comes of this fetch makes it dead.
+    is_look: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,13 +123,13 @@ def plan_call(
 
 def _dead_call(reason: str, standing: CallStanding, attempts: int) -> CallStep:
     return CallStep(
-        state=CallState.DEAD,
+        state=CallState.FETCHED if standing.is_look else CallState.DEAD,
         attempts=attempts,
         priority=standing.priority,
         due_at=standing.due_at,
         not_ready_since=standing.not_ready_since,
         unknown_since=standing.unknown_since,
-        error=reason,
+        error=None if standing.is_look else reason,
     )
 
 

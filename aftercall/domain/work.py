@@ -5,16 +5,20 @@ customer's own parameters do.
 """
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
+
+from aftercall.domain.states import Priority
 
 #: The type of an event that came as a bare call id. Says nothing new of a call that is known.
 UNSPECIFIED = "unspecified"
 CALL_COMPLETED = "call.completed"
 CALL_FAILED = "call.failed"
-EVENT_TYPES = (CALL_COMPLETED, CALL_FAILED)
+#: What a destination had already has changed.
+CALL_UPDATED = "call.updated"
+EVENT_TYPES = (CALL_COMPLETED, CALL_FAILED, CALL_UPDATED)
 
 #: The kind of a destination that is no CRM.
 WEBHOOK = "webhook"
@@ -106,6 +110,13 @@ class ClaimedCall:
     content_hash: bytes | None
     #: The one call that finds out whether a blocked workspace works again.
     is_probe: bool
+    #: How often it was decided to look at it again, for media that were not there.
+    looks: int = 0
+
+    @property
+    def is_look(self) -> bool:
+        """Saved already, and fetched once more by ourselves: whatever comes of it, it is saved."""
+        return self.revision > 0 and self.priority == Priority.BACKFILL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,3 +157,6 @@ class ClaimedDelivery:
     region: str = "IN"
     time_zone: str = "Asia/Kolkata"
     lease_until: datetime | None = None
+    #: Our own links, which last; None without AFTERCALL_PUBLIC_URL, or when nothing is kept.
+    recording_link: str | None = field(default=None, repr=False)
+    transcript_link: str | None = field(default=None, repr=False)

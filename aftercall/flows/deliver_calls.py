@@ -35,6 +35,7 @@ from aftercall.domain.plans import DeliveryStanding, DeliveryStep, plan_delivery
 from aftercall.domain.schedules import parse_retry_after
 from aftercall.domain.states import DeliveryState
 from aftercall.domain.work import WEBHOOK, ClaimedDelivery
+from aftercall.flows.media_links import media_links
 from aftercall.flows.recording import attempt_outcome, write_all
 from aftercall.flows.service import Service
 from aftercall.flows.sync_calls import CrmSyncer, Synced
@@ -209,9 +210,24 @@ def claim_within_limits(
             chosen.extend(its[:free])
         if not chosen:
             return [], crowded
-        return deliveries_db.claim_deliveries(
-            connection, sorted(chosen), now=now, lease=LEASE
-        ), crowded
+        claims = deliveries_db.claim_deliveries(connection, sorted(chosen), now=now, lease=LEASE)
+        return _with_links(service, connection, claims), crowded
+
+
+def _with_links(
+    service: Service, connection: Connection, claims: list[ClaimedDelivery]
+) -> list[ClaimedDelivery]:
+    """With our links to what they have: one statement, and none without a public URL."""
+    ids = [claim.call_row_id for claim in claims if claim.recording or claim.transcript]
+    if service.settings.public_url is None or not ids:
+        return claims
+    links = media_links(service, connection, ids)
+    return [
+        replace(claim, recording_link=found.recording, transcript_link=found.transcript)
+        if (found := links.get(claim.call_row_id)) is not None
+        else claim
+        for claim in claims
+    ]
 
 
 def _take_permits(

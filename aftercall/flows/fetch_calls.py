@@ -19,6 +19,7 @@ from aftercall.batching import Crew
 from aftercall.db.attempts import AttemptRow, excerpt
 from aftercall.db.calls import FetchRecord, record_fetches
 from aftercall.db.deliveries import NewDelivery, insert_deliveries
+from aftercall.db.media import note_media
 from aftercall.domain.exchange import Answer, Exchange
 from aftercall.domain.outcomes import (
     Blocked,
@@ -32,7 +33,13 @@ from aftercall.domain.plans import CallStanding, CallStep, plan_call
 from aftercall.domain.states import CallState, DeliveryState
 from aftercall.flows.claim_calls import FetchJob, claim_with_permits
 from aftercall.flows.recording import attempt_outcome, write_all
-from aftercall.flows.save_calls import Saving, new_deliveries, prepare_save
+from aftercall.flows.save_calls import (
+    Saving,
+    new_deliveries,
+    new_media,
+    next_look,
+    prepare_save,
+)
 from aftercall.flows.service import Service
 from aftercall.flows.workspace_health import Sign, note_signs
 from aftercall.rate_limit import Lane
@@ -170,11 +177,15 @@ class CallFetcher:
         def work(connection: Connection) -> list[NewDelivery]:
             ours = record_fetches(connection, records, now=now)
             note_signs(connection, [_sign(result) for result in results], now=now)
-            savings = [result.saving for result in results if result.saving is not None]
-            new = new_deliveries(
-                connection, [saving for saving in savings if saving.claim.row_id in ours]
-            )
+            savings = [
+                result.saving
+                for result in results
+                if result.saving is not None and result.saving.claim.row_id in ours
+            ]
+            new = new_deliveries(connection, savings)
             insert_deliveries(connection, new, now=now)
+            if self._service.settings.keep_media:
+                note_media(connection, new_media(savings), now=now)
             return new
 
         new = self._service.database.run(work)
@@ -200,12 +211,16 @@ def _to_record(result: Fetched, *, now: datetime, rng: random.Random) -> FetchRe
         due_at=claim.due_at,
         not_ready_since=claim.not_ready_since,
         unknown_since=claim.unknown_since,
+        is_look=claim.is_look,
     )
+    look_again_at, looks = next_look(result.saving, now=now) if result.saving else (None, 0)
     step = plan_call(result.outcome, standing, now=now, rng=rng)
     return FetchRecord(
         claim=claim,
         step=step,
         saved=result.saving.saved if result.saving else None,
+        look_again_at=look_again_at,
+        looks=looks,
         attempt=AttemptRow(
             call_row_id=claim.row_id,
             delivery_id=None,

@@ -13,10 +13,21 @@ from aftercall.db.call_search import CallQuery, find_calls
 from aftercall.db.crm import StepRow, steps_of
 from aftercall.db.delivery_search import DeliveryQuery, find_deliveries
 from aftercall.db.events import events_of_call, newest_event_at
-from aftercall.db.models import Attempt, Call, CallPayload, Delivery, Destination, Workspace
+from aftercall.db.media import media_of_call, transcript_of_call
+from aftercall.db.models import (
+    Attempt,
+    Call,
+    CallPayload,
+    Delivery,
+    Destination,
+    MediaFile,
+    Transcript,
+    Workspace,
+)
 from aftercall.db.overview import NEWEST_OF_GROUPS, FailureCount, delivery_groups
 from aftercall.db.workspaces import get_workspace, list_workspaces
 from aftercall.domain.cures import cure_for
+from aftercall.domain.media import MediaState
 from aftercall.domain.states import CallState, DeliveryState
 from aftercall.domain.waiting import (
     NextAttempt,
@@ -38,6 +49,7 @@ from aftercall.flows.cursors import (
     split_page,
 )
 from aftercall.flows.errors import Conflict, Invalid, NotFound
+from aftercall.flows.media_links import signed_path
 from aftercall.flows.service import Service
 from aftercall.flows.views import (
     AttemptView,
@@ -48,12 +60,15 @@ from aftercall.flows.views import (
     EventView,
     FailuresView,
     FailureView,
+    MediaView,
     NextAttemptView,
     PageBothWays,
     StatsView,
     StepView,
+    TranscriptView,
     WorkspaceView,
 )
+from aftercall.link_signing import LinkSigner
 
 
 def list_calls(
@@ -114,6 +129,9 @@ def show_call(service: Service, call_id: str, *, workspace_id: str | None = None
             deliveries=_delivery_views(
                 session, list(reversed(found)), attempts, now=service.clock()
             ),
+            look_again_at=call.look_again_at if call.state is CallState.FETCHED else None,
+            media=[_media_view(service, row) for row in media_of_call(session, call.id)],
+            transcript_text=_transcript_view(transcript_of_call(session, call.id)),
             raw=payload.raw if payload else None,
         )
 
@@ -374,6 +392,30 @@ def _next_fetch(service: Service, call: Call, row: Workspace) -> NextAttemptView
         block_reason=workspace.block_reason,
     )
     return _next_view(next_fetch(waiting, now=service.clock()))
+
+
+def _media_view(service: Service, row: MediaFile) -> MediaView:
+    signer = LinkSigner(service.settings.require("secret_key"))
+    path = signed_path(signer, row.call_row_id, row.kind, row.link_version)
+    waits = row.state in (MediaState.QUEUED, MediaState.FETCHING)
+    public_url = service.settings.public_url
+    return MediaView(
+        kind=row.kind,
+        state=row.state,
+        due_at=row.due_at if waits else None,
+        attempts=row.attempts,
+        last_error=row.last_error,
+        size_bytes=row.size_bytes,
+        content_type=row.content_type,
+        sha256=row.sha256.hex() if row.sha256 else None,
+        stored_at=row.stored_at,
+        link=None if public_url is None else public_url + path,
+        path=path,
+    )
+
+
+def _transcript_view(row: Transcript | None) -> TranscriptView | None:
+    return None if row is None else TranscriptView.model_validate(row)
 
 
 def _next_view(found: NextAttempt | None) -> NextAttemptView | None:

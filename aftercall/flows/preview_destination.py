@@ -5,13 +5,13 @@ import re
 import uuid
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from aftercall.crm.description import descriptions
-from aftercall.crm.destination_spec import MASK, WHOLE, Kind
+from aftercall.crm.destination_spec import MASK, WHOLE, EventType, Kind
 from aftercall.crm.mapping import Fault, MappingError, fault_of, is_wanted, make_body, make_data
 from aftercall.crm.plan import plan_of
 from aftercall.crm.sync_settings import SyncSettings, faults_in
@@ -25,6 +25,7 @@ from aftercall.domain.states import CallState
 from aftercall.domain.work import EVENT_TYPES, WEBHOOK, ClaimedDelivery
 from aftercall.flows.errors import Conflict, NotFound
 from aftercall.flows.look import pick_call
+from aftercall.flows.media_links import NO_LINKS, MediaLinks, media_links
 from aftercall.flows.save_calls import event_type
 from aftercall.flows.service import Service
 from aftercall.flows.sync_calls import claim_facts
@@ -64,7 +65,7 @@ class PreviewSpec(BaseModel):
         },
     )
 
-    events: list[Literal["call.completed", "call.failed"]] = list(EVENT_TYPES)  # type: ignore[arg-type]
+    events: list[EventType] = list(EVENT_TYPES)  # type: ignore[arg-type]
     filter: Annotated[str, Field(max_length=20_000)] | None = None
     mapping: Annotated[str, Field(max_length=20_000)] | None = None
     call_id: Annotated[str, Field(pattern=r"^[^\x00]*$")] | None = Field(
@@ -90,12 +91,20 @@ def preview_destination(service: Service, spec: PreviewSpec) -> PreviewView:
             )
             found = find_calls(session, query)
         places = {row.id: row for row in list_workspaces(session)}
+        links = media_links(service, session, [call.id for call, _ in found])
     if spec.call_id is not None and found[0][1] is None:
         raise Conflict(f"Call {spec.call_id} is not saved yet: there is nothing to preview")
     return PreviewView(
         faults=[],
         calls=[
-            _try(spec, call, payload, places.get(call.workspace_id), now=service.clock())
+            _try(
+                spec,
+                call,
+                payload,
+                places.get(call.workspace_id),
+                links=links.get(call.id, NO_LINKS),
+                now=service.clock(),
+            )
             for call, payload in found
             if payload is not None
         ],
@@ -147,6 +156,7 @@ def show_request(service: Service, delivery_id: uuid.UUID) -> RequestView:
         delivery, call, destination = rows[0]
         payload = payload_of(session, call.id, delivery.revision)
         workspace = get_workspace(session, call.workspace_id)
+        links = media_links(service, session, [call.id])[call.id]
     if payload is None:
         raise NotFound(f"What delivery {delivery_id} would send is not there any more")
     claim = as_claim(
@@ -156,6 +166,7 @@ def show_request(service: Service, delivery_id: uuid.UUID) -> RequestView:
         type_=delivery.type,
         created_at=delivery.created_at,
         mapping=destination.mapping,
+        links=links,
     )
     claim = replace(claim, destination_id=destination.id)
     if workspace is not None:
@@ -192,6 +203,7 @@ def as_claim(
     type_: str,
     created_at: datetime,
     mapping: str | None,
+    links: MediaLinks = NO_LINKS,
 ) -> ClaimedDelivery:
     """As a worker would have it, without what only sending needs."""
     return ClaimedDelivery(
@@ -218,6 +230,8 @@ def as_claim(
         output_parameters=payload.output_parameters,
         recording=payload.recording,
         transcript=payload.transcript,
+        recording_link=links.recording,
+        transcript_link=links.transcript,
     )
 
 
@@ -227,12 +241,15 @@ def _try(
     payload: CallPayload,
     workspace: Workspace | None,
     *,
+    links: MediaLinks,
     now: datetime,
 ) -> PreviewCallView:
     type_ = event_type(call.status or "")
     filter_ = spec.filter if spec.filter and spec.filter.strip() else None
     mapping = spec.mapping if spec.mapping and spec.mapping.strip() else None
-    claim = as_claim(call, payload, id_=new_id(), type_=type_, created_at=now, mapping=mapping)
+    claim = as_claim(
+        call, payload, id_=new_id(), type_=type_, created_at=now, mapping=mapping, links=links
+    )
     plan: PlanView | None = None
     if spec.kind == WEBHOOK:
         body, fault = _body(claim)
@@ -269,7 +286,9 @@ def _plan(
     """What the CRM would get, or why it cannot be made."""
     crm, settings = descriptions()[kind], sync or SyncSettings()
     try:
-        plan = plan_of(crm, settings, claim_facts(claim, crm, settings, recording_link=None))
+        plan = plan_of(
+            crm, settings, claim_facts(claim, crm, settings, recording_link=claim.recording_link)
+        )
     except MappingError as error:
         return None, str(error)
     return PlanView.model_validate(plan), None

@@ -13,11 +13,12 @@ from aftercall.db.delivery_search import DeliveryQuery, find_deliveries
 from aftercall.db.models import Call, CallPayload, Delivery, Destination
 from aftercall.domain.ids import new_id
 from aftercall.domain.states import DeliveryState
+from aftercall.domain.work import CALL_UPDATED
 from aftercall.flows.audit import Actor, record
 from aftercall.flows.errors import Conflict, NotFound
 from aftercall.flows.look import MAX_LIMIT, pick_call, show_call
 from aftercall.flows.preview_destination import as_claim
-from aftercall.flows.save_calls import event_type
+from aftercall.flows.save_calls import delivery_type, event_type
 from aftercall.flows.service import Service
 from aftercall.flows.views import CallStory
 
@@ -42,21 +43,26 @@ def replay_call(
         call, payload = pick_call(session, call_id, workspace_id)
         if payload is None:
             raise Conflict(f"Call {call_id} is not saved yet: there is nothing to send")
+        found = find_deliveries(session, DeliveryQuery(call_row_id=call.id, limit=MAX_LIMIT))
         existing = {
             delivery.destination_id: delivery
-            for delivery, _, _ in find_deliveries(
-                session, DeliveryQuery(call_row_id=call.id, limit=MAX_LIMIT)
-            )
+            for delivery, _, _ in found
             if delivery.revision == call.revision
         }
-        chosen = _chosen(session, call, payload, destination_id, existing)
+        had_before = frozenset(
+            delivery.destination_id
+            for delivery, _, _ in found
+            if delivery.revision < call.revision and delivery.state is not DeliveryState.SKIPPED
+        )
+        chosen = _chosen(session, call, payload, destination_id, existing, had_before)
         # Rows are locked in the order of ids, as a bulk replay does it.
         chosen.sort(key=lambda one: existing[one.id].id if one.id in existing else _LAST)
         ids = []
         for destination in chosen:
             delivery = existing.get(destination.id)
             if delivery is None:
-                ids.append(_deliver_anew(session, call, destination, now=now))
+                is_update = destination.id in had_before
+                ids.append(_deliver_anew(session, call, destination, is_update=is_update, now=now))
             elif deliveries_db.replay_delivery(session, delivery.id, now=now):
                 ids.append(delivery.id)
             elif destination_id is not None:
@@ -72,6 +78,7 @@ def _chosen(
     payload: CallPayload,
     destination_id: uuid.UUID | None,
     existing: dict[uuid.UUID, Delivery],
+    had_before: frozenset[uuid.UUID],
 ) -> list[Destination]:
     if destination_id is not None:
         named = destinations_db.get_destination(session, destination_id)
@@ -81,14 +88,14 @@ def _chosen(
     return [
         one
         for one in destinations_db.list_destinations(session)
-        if one.id in existing or _wants(one, call, payload)
+        if one.id in existing or _wants(one, call, payload, is_update=one.id in had_before)
     ]
 
 
-def _wants(destination: Destination, call: Call, payload: CallPayload) -> bool:
+def _wants(destination: Destination, call: Call, payload: CallPayload, *, is_update: bool) -> bool:
     if destination.workspace_id not in (None, call.workspace_id):
         return False
-    if event_type(call.status or "") not in destination.events:
+    if delivery_type(call.status or "", is_update=is_update, events=destination.events) is None:
         return False
     claim = as_claim(
         call, payload, id_=new_id(), type_="", created_at=call.received_at, mapping=None
@@ -100,14 +107,14 @@ def _wants(destination: Destination, call: Call, payload: CallPayload) -> bool:
 
 
 def _deliver_anew(
-    session: Session, call: Call, destination: Destination, *, now: datetime
+    session: Session, call: Call, destination: Destination, *, is_update: bool, now: datetime
 ) -> uuid.UUID:
     new = NewDelivery(
         id=new_id(),
         call_row_id=call.id,
         destination_id=destination.id,
         revision=call.revision,
-        type=event_type(call.status or ""),
+        type=CALL_UPDATED if is_update else event_type(call.status or ""),
         state=DeliveryState.QUEUED if destination.enabled else DeliveryState.HELD,
         error=None,
     )

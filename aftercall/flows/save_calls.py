@@ -6,21 +6,25 @@ the same makes no second delivery.
 
 import hashlib
 import json
-from collections.abc import Sequence
+import uuid
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from aftercall.crm.mapping import MappingError, data_of, is_wanted
 from aftercall.db.calls import SavedCall
-from aftercall.db.deliveries import NewDelivery
+from aftercall.db.deliveries import NewDelivery, known_pairs
 from aftercall.db.destinations import Subscription, subscriptions
+from aftercall.db.media import NewMedia
 from aftercall.db.session import Executor
 from aftercall.domain.ids import new_id
+from aftercall.domain.media import MediaKind, late_look
 from aftercall.domain.states import DeliveryState
 from aftercall.domain.work import (
     CALL_COMPLETED,
     CALL_FAILED,
+    CALL_UPDATED,
     CallDetail,
     ClaimedCall,
     Media,
@@ -113,26 +117,53 @@ def _dump(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
+def new_media(savings: Sequence[Saving]) -> list[NewMedia]:
+    """Of each call what Twenty2 gave a link to."""
+    return [
+        NewMedia(saving.claim.row_id, kind, media.url, media.expires_at)
+        for saving in savings
+        for kind, media in (
+            (MediaKind.RECORDING, saving.saved.detail.recording),
+            (MediaKind.TRANSCRIPT, saving.saved.detail.transcript),
+        )
+        if media is not None
+    ]
+
+
+def next_look(saving: Saving, *, now: datetime) -> tuple[datetime | None, int]:
+    """When a call is fetched again because its media are late, and how often that was decided."""
+    detail, looks = saving.saved.detail, saving.claim.looks
+    has_talked = event_type(detail.status) == CALL_COMPLETED and bool(detail.duration_seconds)
+    is_complete = detail.recording is not None and detail.transcript is not None
+    wait = None if is_complete or not has_talked else late_look(looks)
+    return (None, looks) if wait is None else (now + wait, looks + 1)
+
+
 def new_deliveries(executor: Executor, savings: Sequence[Saving]) -> list[NewDelivery]:
     """One for each destination that wants one of the calls whose content is new."""
     news = [saving for saving in savings if saving.is_news]
     if not news:
         return []
     wanted_by = subscriptions(executor)
+    later = [saving.claim.row_id for saving in news if saving.saved.revision > 1]
+    known = known_pairs(executor, later) if later else frozenset()
     return [
         delivery
         for saving in news
         for subscription in wanted_by
-        if (delivery := _match(subscription, saving)) is not None
+        if (delivery := _match(subscription, saving, known)) is not None
     ]
 
 
-def _match(subscription: Subscription, saving: Saving) -> NewDelivery | None:
+def _match(
+    subscription: Subscription, saving: Saving, known: frozenset[tuple[int, uuid.UUID]]
+) -> NewDelivery | None:
     claim, saved = saving.claim, saving.saved
-    type_ = event_type(saved.detail.status)
     if subscription.workspace_id not in (None, claim.workspace_id):
         return None
-    if type_ not in subscription.events:
+    is_update = (claim.row_id, subscription.destination_id) in known
+    type_ = delivery_type(saved.detail.status, is_update=is_update, events=subscription.events)
+    if type_ is None:
         return None
     state, error = DeliveryState.QUEUED, None
     try:
@@ -152,6 +183,16 @@ def _match(subscription: Subscription, saving: Saving) -> NewDelivery | None:
         state=state,
         error=error,
     )
+
+
+def delivery_type(status: str, *, is_update: bool, events: Collection[str]) -> str | None:
+    """None when a destination with these events does not want it.
+
+    `is_update`: it had an earlier revision. What it did not want at first is no update later.
+    """
+    first = event_type(status)
+    type_ = CALL_UPDATED if is_update else first
+    return type_ if first in events and type_ in events else None
 
 
 def event_type(status: str) -> str:

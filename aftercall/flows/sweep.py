@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from aftercall.db import calls as calls_db
 from aftercall.db import deliveries as deliveries_db
+from aftercall.db import media as media_db
 from aftercall.db.activity import count_activity
 from aftercall.db.workspaces import access_to
 from aftercall.domain.states import Priority
@@ -31,6 +32,10 @@ log = structlog.get_logger(__name__)
 MAX_OFFER = 5_000
 #: While so many messages wait, the workers have enough to do.
 ENOUGH_WAITING = 10
+#: Recordings and transcripts that are offered in one round; a process takes the next by itself.
+MEDIA_AT_ONCE = 100
+#: Calls of a workspace that are looked at once more, in one round.
+LOOKS_AT_ONCE = 10
 #: Rows on their last chance that are offered in one round.
 LAST_CHANCES = 50
 #: Seconds between two offers of the same one.
@@ -47,7 +52,11 @@ def sweep(service: Service, *, waiting_messages: Callable[[QueueName], int]) -> 
     with service.database.transaction() as session:
         lapsed_calls = calls_db.release_lapsed_calls(session, now=now)
         lapsed_deliveries = deliveries_db.release_lapsed_deliveries(session, now=now)
+        media_db.release_lapsed_media(session, now=now)
         deliveries_db.follow_destinations(session, now=now)
+        calls_db.queue_looks(
+            session, now=now, own_workspace=service.own_workspace, count=LOOKS_AT_ONCE
+        )
     if lapsed_calls or lapsed_deliveries:
         log.warning("leases.lapsed", calls=lapsed_calls, deliveries=lapsed_deliveries)
     try:
@@ -55,6 +64,8 @@ def sweep(service: Service, *, waiting_messages: Callable[[QueueName], int]) -> 
             _offer_deliveries(service, now=now)
             _offer_calls(service, now=now)
             _offer_last_chances(service, now=now)
+        if service.settings.keep_media and not waiting_messages(QueueName.MEDIA):
+            _offer_media(service, now=now)
         note_sweep(service, now=now)
     except redis.RedisError as error:
         log.warning("limiter.unreachable", error=type(error).__name__)
@@ -93,6 +104,12 @@ def _offer_deliveries(service: Service, *, now: datetime) -> None:
     with service.database.transaction() as session:
         ids = deliveries_db.due_deliveries(session, now=now, count=MAX_OFFER)
     service.doorbell.ring_deliver(ids, queue=QueueName.BACKLOG)
+
+
+def _offer_media(service: Service, *, now: datetime) -> None:
+    with service.database.transaction() as session:
+        ids = media_db.due_media(session, now=now, count=MEDIA_AT_ONCE)
+    service.doorbell.ring_media(ids)
 
 
 def _offer_last_chances(service: Service, *, now: datetime) -> None:

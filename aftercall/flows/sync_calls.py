@@ -106,7 +106,7 @@ def sync_call(service: Service, claim: ClaimedDelivery, *, ask: Ask) -> Synced:
         return _stopped(Dead(f"this version knows no CRM of the kind {claim.kind!r}"))
     try:
         settings = SyncSettings.model_validate(claim.sync or {})
-        facts = claim_facts(claim, description, settings, recording_link=None)
+        facts = claim_facts(claim, description, settings, recording_link=claim.recording_link)
         credentials = open_credentials(service, claim.credentials_sealed)
     except MappingError as error:
         return _stopped(Dead(f"the destination's mapping failed: {error}"))

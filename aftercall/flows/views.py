@@ -119,12 +119,41 @@ class DeliveryView(View):
     steps: list[StepView] = []
 
 
+class MediaView(View):
+    """A recording or a transcript that is kept here, or will be: `queued`, `fetching`, `stored`,
+    `dead`. `link`: ours, which lasts; null without AFTERCALL_PUBLIC_URL."""
+
+    kind: str
+    state: str
+    due_at: datetime | None
+    attempts: int
+    last_error: str | None
+    size_bytes: int | None
+    content_type: str | None
+    sha256: str | None
+    stored_at: datetime | None
+    link: str | None = Field(repr=False)
+    #: The same on this server, for its own pages.
+    path: str = Field(exclude=True, repr=False)
+
+
+class TranscriptView(View):
+    """What was said. `is_cut`: the file has more of it."""
+
+    text: str
+    is_cut: bool
+
+
 class CallStory(CallFields):
     """A call with everything that happened to it. `attempts`: its fetches, one by one."""
 
     attempts_spent: int
     #: The next fetch; null when none is to come.
     next_attempt: NextAttemptView | None
+    #: When it is fetched once more because its recording or transcript is late; null: it is not.
+    look_again_at: datetime | None
+    media: list[MediaView]
+    transcript_text: TranscriptView | None
     attempts: list[AttemptView]
     events: list[EventView]
     deliveries: list[DeliveryView]

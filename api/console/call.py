@@ -17,11 +17,12 @@ from fastapi.responses import Response
 from aftercall.flows.call_pages import CallPageView, show_page, workspaces_of
 from aftercall.flows.errors import Conflict, NotFound
 from aftercall.flows.look import show_call
+from aftercall.flows.media import refetch_media, revoke_links
 from aftercall.flows.preview_destination import show_request
 from aftercall.flows.replay import refetch_call
 from aftercall.flows.replay_call import replay_call
 from aftercall.flows.service import Service
-from aftercall.flows.views import CallStory
+from aftercall.flows.views import CallStory, MediaView
 from api.access import ServiceOf
 from api.console.call_story import steps_of
 from api.console.calls import length
@@ -100,6 +101,40 @@ def refetch(
     refetch_call(service, call_id, workspace_id=workspace_id, by=viewer.actor)
     says = "The call is fetched from Twenty2 again. What is new in it goes to the CRM."
     return redirect(request, call_path(call_id, workspace_id), says=says)
+
+
+@router.post("/call/media/refetch")
+def media_again(
+    request: Request,
+    service: ServiceOf,
+    viewer: ViewerOf,
+    call_id: FormText,
+    workspace_id: FormText,
+) -> Response:
+    onward = call_path(call_id, workspace_id)
+    try:
+        refetch_media(service, call_id, workspace_id=workspace_id, by=viewer.actor)
+    except Conflict as conflict:
+        return redirect(request, onward, says=f"{conflict}.", tone="bad")
+    says = "The recording and the transcript are fetched again."
+    return redirect(request, onward, says=says)
+
+
+@router.post("/call/media/revoke")
+def revoke(
+    request: Request,
+    service: ServiceOf,
+    viewer: ViewerOf,
+    call_id: FormText,
+    workspace_id: FormText,
+) -> Response:
+    onward = call_path(call_id, workspace_id)
+    try:
+        revoke_links(service, call_id, workspace_id=workspace_id, by=viewer.actor)
+    except Conflict as conflict:
+        return redirect(request, onward, says=f"{conflict}.", tone="bad")
+    says = "The links that were given away lead nowhere any more. New deliveries have new ones."
+    return redirect(request, onward, says=says)
 
 
 @router.post("/call/replay")
@@ -203,10 +238,18 @@ def _words(service: Service, page: CallPageView, phones: str) -> dict[str, Any]:
         "removed": has_delivery - {id_ for id_, _ in page.destinations},
         "recording": media(story.recording, now=at),
         "transcript": media(story.transcript, now=at),
+        "kept": {one.kind: one for one in story.media},
+        "sound": next((one for one in story.media if _is_sound(one)), None),
+        "most_shown": _MOST_SHOWN,
         "named": {"call_id": story.call_id, "workspace_id": story.workspace_id},
         "live_href": _href("live", story, **({"phones": phones} if phones else {})),
         "length": length,
     }
+
+
+def _is_sound(one: MediaView) -> bool:
+    """Whether a browser plays it."""
+    return one.stored_at is not None and (one.content_type or "").startswith("audio/")
 
 
 def _href(what: str, story: CallStory, **more: str) -> str:

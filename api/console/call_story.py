@@ -1,12 +1,12 @@
 """A call's story as steps of a timeline, in the order in which things happened. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from aftercall.domain.work import UNSPECIFIED
 from aftercall.flows.call_pages import CallPageView
-from aftercall.flows.views import AttemptView, DeliveryView, EventView
+from aftercall.flows.views import AttemptView, DeliveryView, EventView, MediaView
 
 _LAST = datetime.max.replace(tzinfo=UTC)
 _FETCHES = {
@@ -48,6 +48,7 @@ def steps_of(page: CallPageView) -> list[Step]:
         *(_of_fetch(attempt) for attempt in page.story.attempts),
         *_of_saves(page),
         *(step for one in page.story.deliveries for step in _of_delivery(one)),
+        *_of_media(page.story.media),
     ]
     # Stable: what happened in the same moment stays in the order above.
     return [*sorted(happened, key=_when), *_to_come(page)]
@@ -113,10 +114,28 @@ def _of_delivery(delivery: DeliveryView) -> Iterator[Step]:
         yield _of_attempt(attempt, _DELIVERIES.get(attempt.outcome, "{}").format(name))
 
 
+def _of_media(media: Sequence[MediaView]) -> Iterator[Step]:
+    for one in media:
+        if one.stored_at is not None:
+            text = f"{one.size_bytes or 0:,} bytes, behind a link that lasts"
+            yield Step(one.stored_at, f"The {one.kind} is kept", "succeeded", text)
+
+
 def _to_come(page: CallPageView) -> Iterator[Step]:
     coming = page.story.next_attempt
     if coming is not None:
         yield Step(coming.at, "Next: fetch", "wait", coming.why, is_to_come=True)
+    if page.story.look_again_at is not None:
+        text = "Its recording or its transcript is not there yet"
+        yield Step(
+            page.story.look_again_at, "Next: look at Twenty2 again", "wait", text, is_to_come=True
+        )
+    for medium in page.story.media:
+        if medium.state in ("queued", "fetching"):
+            why = (medium.last_error or "")[:300]
+            why = why[:1].upper() + why[1:]
+            title = f"Next: fetch the {medium.kind}"
+            yield Step(medium.due_at, title, "wait", why, is_to_come=True)
     for one in page.story.deliveries:
         if one.next_attempt is not None:
             title = f"Next: delivery to {one.destination}"

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; media-src 'self' https:; form-action 'self'; frame-ancestors 'none'; "
+    "connect-src 'self'; media-src 'self'; form-action 'self'; frame-ancestors 'none'; "
     "base-uri 'none'"
 )
 PAGE_HEADERS = {

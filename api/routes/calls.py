@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from aftercall.db.call_search import CallQuery
 from aftercall.domain.states import CallState, Priority
 from aftercall.domain.unseen import CONTROLS, UNSEEN
-from aftercall.flows import look, replay
+from aftercall.flows import look, media, replay
 from aftercall.flows.accept_events import NoWorkspace, enqueue_calls
 from aftercall.flows.errors import Invalid
 from aftercall.flows.export_calls import export_calls
@@ -60,7 +60,8 @@ def call_query(
         Text | None,
         Query(
             description="A call id or its beginning, the last 4 or more digits of a phone number "
-            "in any spelling, an agent's id, or the value of an output parameter",
+            "in any spelling, an agent's id, the value of an output parameter, or words that were "
+            "said",
             examples=["+91 98765 43210"],
         ),
     ] = None,
@@ -73,6 +74,9 @@ def call_query(
             pattern=r"^[^\x00:]+:[^\x00]*$",
         ),
     ] = None,
+    transcript: Annotated[
+        Text | None, Query(description="Words that were said, all of them", examples=["site visit"])
+    ] = None,
     workspace_id: Text | None = None,
     since: Annotated[Moment | None, Query(description="Received at or after")] = None,
     until: Annotated[Moment | None, Query(description="Received before")] = None,
@@ -84,6 +88,7 @@ def call_query(
         q=q or None,
         agent_id=agent_id,
         parameter=look.read_parameter(parameter),
+        transcript=transcript or None,
         workspace_id=workspace_id,
         since=since,
         until=until,
@@ -141,6 +146,22 @@ def refetch_call(
 ) -> CallStory:
     """Fetches it again. New content makes new deliveries; the same content makes none."""
     return replay.refetch_call(service, call_id, workspace_id=workspace_id, by=by)
+
+
+@router.post("/{call_id:path}/refetch-media", status_code=202)
+def refetch_media(
+    service: ServiceOf, by: ActorOf, call_id: Text, workspace_id: Text | None = None
+) -> CallStory:
+    """Fetches its recording and its transcript again, from the first attempt."""
+    return media.refetch_media(service, call_id, workspace_id=workspace_id, by=by)
+
+
+@router.post("/{call_id:path}/revoke-links")
+def revoke_links(
+    service: ServiceOf, by: ActorOf, call_id: Text, workspace_id: Text | None = None
+) -> CallStory:
+    """Ends the links to its recording and its transcript that were given away."""
+    return media.revoke_links(service, call_id, workspace_id=workspace_id, by=by)
 
 
 class ReplayTo(BaseModel):

@@ -36,6 +36,7 @@ def _of_up(bench: Bench) -> Table:
             "AFTERCALL_DATA_DIR": str(directory / "data"),
             "AFTERCALL_ADMIN_TOKEN": _TOKEN,
             "AFTERCALL_ALLOWED_PRIVATE_NETWORKS": "127.0.0.0/8",
+            "AFTERCALL_KEEP_MEDIA": "false",
             "TWENTYTWO_BASE_URL": bench.stub.origin,
             "TWENTYTWO_WORKSPACE_ID": WORKSPACE,
             "TWENTYTWO_API_KEY": "bench-key",

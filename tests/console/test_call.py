@@ -45,6 +45,7 @@ def test_a_delivered_call_says_so_and_how_it_came_there(admin: Visitor, teller: 
         "Fetched from Twenty2",
         "Saved",
         "Delivered to leads",
+        "Next: look at Twenty2 again",
     ]
     for words in ("callback_time", "Tomorrow 11am", "15.67 INR", "1 min 34 s", "Meera"):
         assert words in page, words
@@ -73,7 +74,7 @@ def test_a_refused_delivery_says_so_with_the_hooks_own_words(
     page = admin.get("/calls/call_1").text
     assert "No leads did not take it. leads answered 422." in told(page)
     assert "compare its answer with the mapping" in page
-    assert steps(page)[-1] == "Delivery to leads given up"
+    assert steps(page)[-2:] == ["Delivery to leads given up", "Next: look at Twenty2 again"]
     assert "Show the answer" in page
 
 
@@ -166,7 +167,7 @@ def test_the_raw_answer_is_shown_up_to_a_point_and_can_be_had_whole(
         ({"url": "https://["}, None, False),
     ],
 )
-def test_a_recording_is_played_only_by_https_and_in_time(
+def test_a_recording_is_linked_only_by_https_and_in_time(
     stored: dict[str, Any], url: str | None, is_over: bool
 ) -> None:
     found = media(stored, now=NOW)
@@ -181,7 +182,9 @@ def test_the_recording_is_on_the_page(admin: Visitor, teller: Teller) -> None:
     recording = {"url": "https://media.example/1.mp3", "expires_at": until}
     teller.tell("call_1", recording=recording, transcript=over)
     page = admin.get("/calls/call_1").text
-    assert '<audio controls preload="none" src="https://media.example/1.mp3"' in page
+    assert "<audio" not in page
+    assert '<a href="https://media.example/1.mp3"' in page
+    assert "Next: fetch the recording" in steps(page)
     assert "The link to the transcript expired on" in told(page)
 
 

@@ -22,7 +22,7 @@ HOOK = "http://127.0.0.1:9/hook"
 TYPED: dict[str, Any] = {
     "name": "leads",
     "url": HOOK,
-    "events": ["call.completed", "call.failed"],
+    "events": ["call.completed", "call.failed", "call.updated"],
     "filter": "",
     "mapping": "",
     "timeout_seconds": "15",
@@ -94,7 +94,7 @@ def test_a_destination_is_made_and_its_secret_shown_once(console: Api, admin: Vi
         ({"url": "ftp://x"}, "It must begin with https://"),
         ({"url": "http://10.0.0.1/"}, "not a public address"),
         ({"name": " "}, "It is empty"),
-        ({"events": []}, "Choose at least one."),
+        ({"events": []}, "Choose completed or failed calls, or both."),
         ({"timeout_seconds": "90"}, "less than or equal to 30"),
         ({"timeout_seconds": ""}, "It is not a number"),
         ({"rate_limit_per_second": "many"}, "It is not a number"),

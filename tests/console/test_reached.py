@@ -23,6 +23,7 @@ _FIELDS: dict[str, Any] = {
     "attempts": [],
     "events": [],
     "deliveries": [],
+    "media": [],
 }
 
 

@@ -53,7 +53,7 @@ def test_a_name_and_a_url_are_enough() -> None:
         "kind": "webhook",
         "workspace_id": None,
         "enabled": True,
-        "events": ["call.completed", "call.failed"],
+        "events": ["call.completed", "call.failed", "call.updated"],
         "filter": None,
         "mapping": None,
         "headers": {},
@@ -70,8 +70,14 @@ def test_two_destinations_share_none_of_their_defaults() -> None:
     one, other = spec(), spec()
     one.events.pop()
     one.headers["X"] = "y"
-    assert (other.events, other.headers) == (["call.completed", "call.failed"], {})
-    assert spec().events == ["call.completed", "call.failed"]
+    every = ["call.completed", "call.failed", "call.updated"]
+    assert (other.events, other.headers) == (every, {})
+    assert spec().events == every
+
+
+def test_updates_alone_are_refused_since_an_update_comes_to_who_gets_the_call() -> None:
+    with pytest.raises(ValidationError, match=r"add call\.completed or call\.failed"):
+        spec(events=["call.updated"])
 
 
 @pytest.mark.parametrize(

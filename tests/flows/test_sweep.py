@@ -93,7 +93,7 @@ def test_what_has_cost_its_worker_twice_is_rung_for_alone_and_once_a_minute(
     service: Service, simulator: Simulator
 ) -> None:
     add_hook(service, simulator)
-    (call_id,) = simulator.twentytwo.make_calls(1, status="completed")
+    (call_id,) = simulator.twentytwo.make_calls(1, status="failed")
     fetch(service, accept_rows(service, [call_id]))
     (id_,) = queued_ids(service)
     (row,) = accept_rows(service, ["other"])

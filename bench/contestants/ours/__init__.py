@@ -125,6 +125,8 @@ class Ours(Contestant):
             "TWENTYTWO_BASE_URL": self.base_url or site.stub.origin,
             "TWENTYTWO_RATE_LIMIT": str(self.rate_limit),
             "AFTERCALL_ALLOWED_PRIVATE_NETWORKS": "127.0.0.0/8",
+            # Nobody else fetches recordings, and the stub has none.
+            "AFTERCALL_KEEP_MEDIA": "false",
         }
 
 
