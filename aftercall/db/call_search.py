@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Select,
     and_,
+    any_,
     false,
     func,
     literal,
@@ -24,6 +26,7 @@ from sqlalchemy import (
     tuple_,
     union,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session, defer
 
 from aftercall.db.models import PHONE_END, Call, CallPayload, Transcript
@@ -128,12 +131,12 @@ class _Condition:
 def _conditions(session: Session, query: CallQuery) -> Iterator[_Condition]:
     """Those that are likely to leave the fewest calls come first."""
     if query.q is not None and query.q.strip():
-        yield _of_words(query.q.strip(), names=parameter_names(session))
+        yield _of_words(session, query.q.strip(), names=parameter_names(session))
     if query.parameter is not None:
         name, value = query.parameter
         yield _of_value(value, names=[name])
     if query.transcript is not None and query.transcript.strip():
-        yield _of_speech(query.transcript)
+        yield _of_speech(session, query.transcript)
     if query.agent_id is not None:
         yield _indexed(Call.agent_id == query.agent_id)
     if query.state:
@@ -156,7 +159,7 @@ def _indexed(*either: ColumnElement[bool]) -> _Condition:
     return _Condition(or_(*either), tuple(select(Call.id).where(one) for one in either))
 
 
-def _of_words(q: str, *, names: Sequence[str]) -> _Condition:
+def _of_words(session: Session, q: str, *, names: Sequence[str]) -> _Condition:
     either: list[ColumnElement[bool]] = [
         _begins_with(literal_column("calls.call_id"), q),
         Call.answered_call_id == q,
@@ -168,23 +171,24 @@ def _of_words(q: str, *, names: Sequence[str]) -> _Condition:
             backwards: ColumnElement[str] = literal_column(PHONE_END.format(f"calls.{column}"))
             is_there = literal_column(f"calls.{column}").is_not(None)
             either.append(and_(is_there, _begins_with(backwards, digits[::-1])))
-    found = _indexed(*either), _of_value(q, names=names), _of_speech(q)
-    return _Condition(
-        or_(*(one.holds for one in found)), tuple(hit for one in found for hit in one.hits)
-    )
+    own, value, speech = _indexed(*either), _of_value(q, names=names), _of_speech(session, q)
+    holds = or_(own.holds, value.holds, speech.holds)
+    # Many of them have said it: they are met soon while walking.
+    return _Condition(holds, (*own.hits, *value.hits, *speech.hits) if speech.hits else ())
 
 
-def _of_speech(words: str) -> _Condition:
-    """Calls in whose transcript all of these words are, in any order."""
+def _of_speech(session: Session, words: str) -> _Condition:
+    """Calls in whose transcript all of these words are, in any order.
+
+    Few are looked up beforehand: how many a word has, the planner only guesses.
+    """
     query = func.plainto_tsquery(literal_column("'simple'::regconfig"), words)
     is_said = Transcript.words.op("@@", is_comparison=True)(query)
-    holds = (
-        select(Transcript.call_row_id)
-        .where(Transcript.call_row_id == Call.id)
-        .where(is_said)
-        .exists()
-    )
-    return _Condition(holds, (select(Transcript.call_row_id.label("id")).where(is_said),))
+    said = select(Transcript.call_row_id).where(is_said)
+    ids = list(session.scalars(said.limit(FEW + 1)))
+    if len(ids) > FEW:
+        return _Condition(said.where(Transcript.call_row_id == Call.id).exists())
+    return _indexed(Call.id == any_(literal(ids, ARRAY(BigInteger))))
 
 
 def phone_digits(q: str) -> str | None:

@@ -36,6 +36,8 @@ def test_a_call_reads_as_twenty2_told_it(
     truth = replace(
         simulator.twentytwo.call(call_id),
         cost="15.67 INR",
+        recording={"url": "https://media.example/1.mp3", "expires_at": "2999-01-01T00:00:00Z"},
+        transcript={"url": "https://media.example/1.txt", "expires_at": "2999-01-01T00:00:00Z"},
         output_parameters={"note": "हाँ 🙂", "budget": 4500000, "nested": {"a": [1, None, "x"]}},
     )
     simulator.twentytwo.add_call(truth)

@@ -11,6 +11,7 @@ from tests.browser.conftest import Look, Looked
 from tests.conftest import WORKSPACE
 from tests.console.telling import HOSTILE, Teller, learned
 from tests.console.visitor import READONLY_TOKEN
+from tests.flows.media import call_with_media, fetch_media
 
 DAY = timedelta(days=1)
 
@@ -245,3 +246,28 @@ def test_a_reader_finds_everything_but_buttons(look: Look, teller: Teller) -> No
     expect(page.get_by_text("Delivered to leads").first).to_be_visible()
     expect(page.get_by_role("button", name=re.compile("Replay|Fetch again"))).to_have_count(0)
     window.check()
+
+
+def test_the_recording_plays_and_the_transcript_is_read(looked: Looked, teller: Teller) -> None:
+    storage = teller.simulator.twentytwo.storage
+    storage.say("call_1", "Agent: Namaste.\nCustomer: Call me on 9876543210. " + "And then? " * 300)
+    teller.console.webhook({"call_id": call_with_media(teller.simulator)})
+    teller.work()
+    fetch_media(teller.service, teller.console.log.parent / ".aftercall" / "media")
+    page = looked.sign_in(onward="/calls/call_1")
+    player = page.get_by_label("Recording of the call")
+    # Loaded through our own link, under the page's policy: its length is known then.
+    length = player.evaluate(
+        "sound => new Promise((done, failed) => {"
+        " sound.onloadedmetadata = () => done(sound.duration);"
+        " sound.onerror = () => failed(new Error('not played'));"
+        " sound.load(); sound.preload = 'metadata'; })"
+    )
+    assert 0.2 < length < 0.3
+    said = page.locator("#call-transcript")
+    expect(said.get_by_text("Agent: Namaste.").first).to_be_visible()
+    expect(said.get_by_text("9876543210")).to_have_count(0)
+    said.get_by_text("Show all of it").click()
+    expect(said.locator("details")).to_have_attribute("open", "")
+    looked.check()
+    looked.shoot("transcript")

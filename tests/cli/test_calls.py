@@ -11,6 +11,7 @@ from aftercall.simulator import Fault, Simulator
 from tests.api.server import Api
 from tests.cli.command import Command, assert_one_line, environment
 from tests.conftest import WORKSPACE
+from tests.flows.media import call_with_media
 
 # ---- enqueue -----------------------------------------------------------------
 
@@ -207,3 +208,37 @@ def test_a_reader_that_goes_away_early_is_no_failure_to_speak_of(
         check=False,
     )
     assert (shell.stdout, shell.stderr) == (b"{\n", b"")
+
+
+# ---- media -------------------------------------------------------------------
+
+
+def test_media_are_listed_fetched_again_and_their_links_revoked(
+    aftercall: Command, api: Api, simulator: Simulator, work: Callable[[], None]
+) -> None:
+    api.webhook({"call_id": call_with_media(simulator)})
+    work()
+    before = aftercall.ok("calls", "media", "call_1")
+    assert "recording" in before
+    assert "queued" in before
+    assert aftercall.ok("calls", "media", "call_1", "--revoke") != before
+    shown = json.loads(aftercall.ok("calls", "media", "call_1", "--refetch", "--json"))
+    assert [one["state"] for one in shown["items"]] == ["queued", "queued"]
+    actions = [entry["action"] for entry in api.get("/audit", subject="call_1")["items"]]
+    assert actions == ["media.refetched", "media.links_revoked"]
+
+
+def test_a_call_without_media_says_when_twentytwo_is_asked_again(
+    aftercall: Command, api: Api, simulator: Simulator, work: Callable[[], None]
+) -> None:
+    api.webhook({"call_id": call_with_media(simulator, recording=None, transcript=None)})
+    work()
+    result = aftercall("calls", "media", "call_1")
+    assert "Nothing of it is kept here" in result.out
+    assert "Twenty2 is asked again after" in result.err
+    refused = aftercall("calls", "media", "call_1", "--refetch")
+    assert_one_line(refused, "no recording and no transcript")
+
+
+def test_calls_are_listed_by_what_was_said(aftercall: Command) -> None:
+    assert "No calls match" in aftercall.ok("calls", "list", "--transcript", "terrace garden")
