@@ -19,6 +19,8 @@ ROUTES = [
     ("POST", "/calls", "/calls"),
     ("GET", "/calls/call_1", "/calls/{call_id}"),
     ("POST", "/calls/call_1/refetch", "/calls/{call_id}/refetch"),
+    ("POST", "/calls/call_1/refetch-media", "/calls/{call_id}/refetch-media"),
+    ("POST", "/calls/call_1/revoke-links", "/calls/{call_id}/revoke-links"),
     ("GET", "/destinations", "/destinations"),
     ("POST", "/destinations", "/destinations"),
     ("GET", f"/destinations/{ID}", "/destinations/{destination_id}"),
