@@ -12,6 +12,8 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from email.parser import BytesParser
+from email.policy import HTTP
 from enum import StrEnum, auto
 from typing import Any, Self
 
@@ -188,13 +190,26 @@ def route(method: str, path: str, step: str, handler: Handler, *, status: int = 
     return Route(method, pattern, step, handler, status)
 
 
+def _form(content_type: str, raw: bytes) -> dict[str, str]:
+    """A multipart body's fields, by name."""
+    head = f"Content-Type: {content_type}\r\n\r\n".encode()
+    message = BytesParser(policy=HTTP).parsebytes(head + raw)
+    return {
+        str(part.get_param("name", header="content-disposition")): part.get_content()
+        for part in message.iter_parts()
+    }
+
+
 def _asked(request: HttpRequest, step: str, parts: Mapping[str, str]) -> Asked:
     body: Any = None
-    if "json" in request.headers.get("content-type", ""):
+    content_type = request.headers.get("content-type", "")
+    if "json" in content_type:
         try:
             body = json.loads(request.body)
         except ValueError:
             body = None
+    elif content_type.startswith("multipart/form-data"):
+        body = _form(content_type, request.body)
     return Asked(
         step=step,
         method=request.method,
