@@ -102,6 +102,10 @@ class FakeFreshsales(FakeCrmApi):
         self.contacts[id_] = {**fields, "custom_field": own}
         return id_
 
+    def hide(self, id_: str) -> None:
+        """The search does not show them until `settle()`."""
+        self._unsettled.add(id_)
+
     def settle(self) -> None:
         """The search shows all that is there."""
         self._unsettled.clear()
