@@ -13,6 +13,7 @@ from aftercall.domain.exchange import Answer
 from aftercall.domain.outcomes import Blocked, Dead, Retry
 from aftercall.flows import configure_destinations as destinations
 from aftercall.flows.errors import Invalid
+from aftercall.flows.replay import replay_delivery
 from aftercall.simulator.crms.fake import Trouble
 from tests.crm_sync.conftest import E164, Bench
 from tests.crm_sync.vendors.freshsales import Freshsales
@@ -140,7 +141,7 @@ def test_a_task_in_doubt_is_looked_for_among_the_tasks_of_the_person(bench: Benc
     bench.go_on()
     assert bench.states() == ["delivered"], bench.errors()
     assert len(fake.tasks) == 2
-    assert {"include": "tasks"} in [asked.query for asked in fake.asked("read")]
+    assert fake.asked("find_task")
 
 
 def test_a_task_has_an_owner_and_its_time_in_utc(bench: Bench) -> None:
@@ -152,6 +153,19 @@ def test_a_task_has_an_owner_and_its_time_in_utc(bench: Bench) -> None:
     assert task["due_date"] == "2024-12-26T05:30:00Z"
     assert task["owner_id"] == fake_of(bench).owner_id
     assert (task["targetable_type"], task["targetable_id"]) == ("Contact", person_id)
+
+
+def test_a_task_that_has_news_is_changed_and_a_call_is_left_as_it_is(bench: Bench) -> None:
+    id_ = bench.connect()
+    bench.go()
+    (row,) = delivery_rows(bench.service)
+    sync = {"follow_up": {"subject": "Ring again"}, "options": bench.vendor.options}
+    destinations.change_destination(bench.service, id_, {"sync": sync})
+    replay_delivery(bench.service, row.id)
+    bench.go_on()
+    assert bench.states() == ["delivered"], bench.errors()
+    assert [task["title"] for task in fake_of(bench).tasks.values()] == ["Ring again"]
+    assert len(bench.vendor.calls()) == 1
 
 
 def test_no_destination_without_an_owner_for_its_tasks(bench: Bench) -> None:
