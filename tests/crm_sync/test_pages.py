@@ -58,6 +58,10 @@ def stands(name: str, page: str) -> bool:
     return re.search(rf"`(?:[\w]+\.)*{re.escape(name)}`", page) is not None
 
 
+def said(seconds: int) -> str:
+    return f"{seconds // 3600} h" if seconds % 3600 == 0 else f"{seconds} s"
+
+
 def examples(page: str) -> list[Any]:
     """The destinations that a page shows."""
     blocks = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
@@ -84,7 +88,12 @@ def test_every_crms_page_says_what_was_never_tried(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_crm_stands_in_the_overview(kind: str) -> None:
-    assert stands(kind, OVERVIEW)
+    row = re.search(rf"^\|.*\| `{kind}` \|.*$", OVERVIEW, re.MULTILINE)
+    assert row, f"{kind} has no row in docs/crm/README.md"
+    cells = [cell.strip() for cell in row[0].strip("|").split("|")]
+    crm = descriptions()[kind]
+    assert cells[4] == ("no" if crm.call.change is None else "yes")
+    assert cells[5] == f"{crm.limits[0].requests:,} in {said(crm.limits[0].seconds)}"
 
 
 @pytest.mark.parametrize("kind", KINDS)
