@@ -244,7 +244,7 @@ def _known(
         "options": _options(description, settings),
         "title": f"AI call, {'incoming' if is_inbound else 'outgoing'}",
         "summary": summary,
-        "summary_html": html.escape(summary, quote=False).replace("\n", "<br>"),
+        "summary_html": _html(summary),
         "recording_link": recording_link,
         "follow_up": _task_known(settings.follow_up, task, ended, zone),
     }
@@ -293,6 +293,7 @@ def _task_known(
         "subject": subject,
         "words": task.words,
         "text": "\n".join(lines),
+        "text_html": _html("\n".join(lines)),
         "is_certain": is_certain,
         "due": None if task.due is None else moment(task.due, zone),
         #: For CRMs whose tasks must have a time: the call's end stands for "now".
@@ -328,6 +329,10 @@ def _readable(value: Any) -> str:
     )
     text = said if isinstance(said, str) else ""
     return text if len(text) <= _LONGEST_ANSWER else f"{text[:_LONGEST_ANSWER]}…"
+
+
+def _html(text: str) -> str:
+    return html.escape(text, quote=False).replace("\n", "<br>")
 
 
 def _names(name: object) -> tuple[str | None, str | None]:

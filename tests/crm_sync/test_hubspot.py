@@ -128,6 +128,14 @@ def test_a_call_and_a_task_that_have_news_are_changed_and_not_made_again(bench: 
     assert task["hs_task_subject"] == "Ring again"
 
 
+def test_what_people_say_is_text_in_what_hubspot_shows_as_html(bench: Bench) -> None:
+    bench.connect()
+    bench.go(output_parameters={"note": "a <b> & c", "callback_time": "<i>soon</i>, 6 pm or so?"})
+    (call,), (task,) = bench.vendor.calls(), bench.vendor.tasks()
+    assert "note: a &lt;b&gt; &amp; c" in call.text
+    assert "They said: &lt;i&gt;soon&lt;/i&gt;" in task.text
+
+
 @pytest.mark.parametrize(
     ("step", "trouble", "words"),
     [
