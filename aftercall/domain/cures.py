@@ -25,6 +25,82 @@ _CURES: tuple[tuple[str, str], ...] = (
         "Twenty2 refuses this id: check where it came from; refetch once it is right.",
     ),
     (r"Twenty2", "Twenty2 had a fault: refetch when it works again."),
+    # Of CRMs: what the engine says of a step, and what the CRM said.
+    (
+        r"for review: there is no phone number",
+        "Nobody can be found without a number: look into the call, and write it into the CRM "
+        "by hand if it matters.",
+    ),
+    (
+        r"for review: \d+ people",
+        "Merge them in the CRM, or let the destination choose (“When several people have it”), "
+        "then replay.",
+    ),
+    (r"for review", "A person has to decide: look at it in the CRM, then replay."),
+    (
+        r"refuses the credentials",
+        "The CRM does not take our credentials: make new ones there, set them at the "
+        "destination, check the connection, then replay.",
+    ),
+    (
+        r"takes no more requests|day's limit|(?<![Tt]he hook) answered 429\b",
+        "Nothing to do while it waits: it goes on when the CRM takes requests again. "
+        "Given up on, replay it later.",
+    ),
+    (
+        r"answer of .+ never came",
+        "Nothing to do: the CRM is asked what it did before anything is sent again.",
+    ),
+    (
+        r"knows no CRM of the kind",
+        "Update aftercall to the version that the destination was made with, then replay.",
+    ),
+    (
+        r"(?<![Tt]he hook) answered 401\b",
+        "The CRM does not take our credentials (any more): set new ones at the destination, "
+        "check the connection, then replay.",
+    ),
+    (
+        r"(?<![Tt]he hook) answered 403\b",
+        "Something is not allowed to our credentials: “Check the connection” at the destination "
+        "says what; allow it in the CRM, then replay.",
+    ),
+    (
+        r"(?<![Tt]he hook) answered 4\d\d: .*(does not exist|no such (field|property|column)"
+        r"|unknown (field|property)|no property)",
+        "The CRM has no such field: “Check the connection” at the destination says which; make "
+        "it there or map another, then replay.",
+    ),
+    (
+        r"(?<![Tt]he hook) answered 4\d\d: .*(read.?only|not (editable|writeable|writable))",
+        "The CRM does not let this field be written: map another, then replay.",
+    ),
+    (
+        r"(?<![Tt]he hook) answered (400|422): .*(required|mandatory|missing|needs)",
+        "The CRM wants a field that is not mapped: map it, with a default if calls do not always "
+        "say it, then replay.",
+    ),
+    (
+        r"(?<![Tt]he hook) answered (400|422): .*(allowed option|invalid (option|value|picklist)"
+        r"|picklist|not one of)",
+        "The CRM has no such option: say in the field's choices which one is meant, then replay.",
+    ),
+    (
+        r"(?<![Tt]he hook) answered (400|422)\b",
+        "The CRM refuses a value: its answer says which field; correct the mapping (its type, "
+        "mostly), then replay.",
+    ),
+    (
+        r"(?<![Tt]he hook) answered (404|410)\b",
+        "What was to be changed is not there any more, or the address is wrong: check the "
+        "connection, then replay; they are looked for anew.",
+    ),
+    (r"(?<![Tt]he hook) answered 5\d\d", "The CRM had a fault: replay when it works again."),
+    (
+        r"did not say (the|their) id|but not with JSON",
+        "The CRM answered what no CRM of its kind does: check the address of the destination, "
+        "then replay.",
+    ),
     (
         r"is still (initiated|connected)|unknown status",
         "The call did not end within two days at Twenty2: look at it there, then refetch.",
