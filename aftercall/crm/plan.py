@@ -1,6 +1,7 @@
 """What a sync would do to a call, field by field, with nothing sent or asked. Pure."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from aftercall.crm.description import Description, RequestTemplate
@@ -26,6 +27,12 @@ class Plan:
     task: Any
     #: Why the task has no time, or there is nobody to write to.
     notes: tuple[str, ...]
+    #: For people: what is logged of the call, and the task's words and time.
+    title: str | None
+    summary: str | None
+    subject: str | None
+    words: str | None
+    due: datetime | None
 
 
 def plan_of(description: Description, settings: SyncSettings, facts: Facts) -> Plan:
@@ -46,6 +53,11 @@ def plan_of(description: Description, settings: SyncSettings, facts: Facts) -> P
         call=_body(description.call.make, known) if settings.log_call else None,
         task=_body(description.task.make, known) if has_task else None,
         notes=tuple(notes),
+        title=facts.known["title"] if settings.log_call else None,
+        summary=facts.known["summary"] if settings.log_call else None,
+        subject=facts.known["follow_up"]["subject"] if has_task else None,
+        words=facts.follow_up.words if facts.follow_up else None,
+        due=facts.follow_up.due if facts.follow_up else None,
     )
 
 

@@ -77,6 +77,29 @@ def known_pairs(
     return frozenset((row.call_row_id, row.destination_id) for row in rows)
 
 
+_COUNT_THERE = text(
+    """
+    SELECT count(*) FROM deliveries d
+    JOIN json_to_recordset(CAST(:rows AS json)) AS n (
+      call_row_id bigint, destination_id uuid, revision int
+    ) USING (call_row_id, destination_id, revision)
+    """
+)
+
+
+def count_there(executor: Executor, new: Sequence[NewDelivery]) -> int:
+    """How many of them `insert_deliveries` would not make."""
+    rows = as_rows(
+        {
+            "call_row_id": delivery.call_row_id,
+            "destination_id": delivery.destination_id,
+            "revision": delivery.revision,
+        }
+        for delivery in new
+    )
+    return cast(int, executor.execute(_COUNT_THERE, {"rows": rows}).scalar_one())
+
+
 @dataclass(frozen=True, slots=True)
 class Capacity:
     """How many more deliveries a destination takes now, and its limit a second."""

@@ -29,9 +29,13 @@ def backfill_destination(
     count: int,
     since: datetime | None = None,
     until: datetime | None = None,
+    preview: bool = False,
     by: Actor | None = None,
 ) -> BackfillView:
-    """The newest `count` saved calls that came in between; each once, however often it is asked."""
+    """The newest `count` saved calls that came in between; each once, however often it is asked.
+
+    `preview`: only counts what would go.
+    """
     now = service.clock()
     with service.database.transaction() as session:
         destination = destinations_db.get_destination(session, destination_id)
@@ -50,6 +54,11 @@ def backfill_destination(
             for call, payload in found
             if payload is not None and _wants(destination, call, payload)
         ]
+        if preview:
+            there = deliveries_db.count_there(session, wanted)
+            return BackfillView(
+                looked_at=len(found), wanted=len(wanted), queued=len(wanted) - there
+            )
         made = deliveries_db.insert_deliveries(session, wanted, now=now)
         record(
             session, by, "destination.backfilled", destination.id, name=destination.name, count=made

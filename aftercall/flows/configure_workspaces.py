@@ -1,10 +1,14 @@
-"""Sets a workspace's credentials and limit. New credentials release a block at once."""
+"""Sets a workspace's credentials, limit, region and zone. New credentials release a block at
+once."""
 
 import re
+from functools import cache
 from typing import Annotated
+from zoneinfo import available_timezones
 
 import redis
 import structlog
+from phonenumbers import SUPPORTED_REGIONS
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, SecretStr
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
@@ -40,6 +44,30 @@ Key = Annotated[
 ]
 
 
+def _check_region(region: str) -> str:
+    region = region.strip().upper()
+    if region not in SUPPORTED_REGIONS:
+        raise ValueError("It is no country's code of two letters, as IN or AE")
+    return region
+
+
+def _check_time_zone(name: str) -> str:
+    if name.strip() not in time_zones():
+        raise ValueError("There is no such zone: its name is like Asia/Kolkata")
+    return name.strip()
+
+
+@cache
+def time_zones() -> frozenset[str]:
+    """Every zone by its name, those of the `tz` database's folders alone."""
+    return frozenset(name for name in available_timezones() if "/" in name or name == "UTC")
+
+
+def regions() -> list[str]:
+    """Every country whose numbers can be read, as ISO 3166 has it."""
+    return sorted(SUPPORTED_REGIONS)
+
+
 def _both_are(type_: str) -> dict[str, JsonValue]:
     return {name: {"type": type_} for name in ("api_key", "api_secret")}
 
@@ -64,6 +92,12 @@ class WorkspaceSpec(BaseModel):
     rate_limit: Annotated[int, Field(ge=1, le=10_000_000), WHOLE] | None = Field(
         None, description="Requests a minute; null: TWENTYTWO_RATE_LIMIT"
     )
+    region: Annotated[str, Field(max_length=4), AfterValidator(_check_region)] | None = Field(
+        None, description="Where numbers without a country's code belong: ISO 3166, two letters"
+    )
+    time_zone: Annotated[str, Field(max_length=64), AfterValidator(_check_time_zone)] | None = (
+        Field(None, description="The zone that people speak in, by its IANA name")
+    )
 
 
 def set_workspace(
@@ -85,6 +119,8 @@ def set_workspace(
             release_workspace(session, workspace_id)
         if "rate_limit" in spec.model_fields_set:
             row.rate_limit = spec.rate_limit
+        row.region = spec.region or row.region
+        row.time_zone = spec.time_zone or row.time_zone
         session.flush()
         session.refresh(row)
         # The names alone: two of them are secrets.

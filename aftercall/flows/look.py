@@ -266,6 +266,8 @@ def workspace_view(service: Service, row: Workspace) -> WorkspaceView:
         is_blocked=reason is not None,
         blocked_until=row.blocked_until if is_blocked else None,
         block_reason=reason,
+        region=row.region or "IN",
+        time_zone=row.time_zone or "Asia/Kolkata",
     )
 
 
@@ -339,6 +341,7 @@ def _delivery_view(
         workspace_id=call.workspace_id,
         destination_id=delivery.destination_id,
         destination=destination.name,
+        kind=destination.kind,
         type=delivery.type,
         revision=delivery.revision,
         state=delivery.state,

@@ -109,6 +109,7 @@ def preview_destination(service: Service, spec: PreviewSpec) -> PreviewView:
             if payload is not None
         ],
         unmapped=_unmapped(spec, [payload for _, payload in found if payload is not None]),
+        sources=_sources([payload for _, payload in found if payload is not None]),
     )
 
 
@@ -134,6 +135,23 @@ def _unmapped(spec: PreviewSpec, payloads: list[CallPayload]) -> list[str]:
     return [name for name in names if not any(_names_it(source, name) for source in sources)]
 
 
+def source_of(place: str, name: str) -> str:
+    """A parameter as a mapping names it: output_parameters.city; with a quote where it must."""
+    plain = re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII)
+    return f"{place}.{name}" if plain else f"{place}.{json.dumps(name, ensure_ascii=False)}"
+
+
+def _sources(payloads: list[CallPayload]) -> list[str]:
+    return sorted(
+        {
+            source_of(place, name)
+            for payload in payloads
+            for place in ("call", "input_parameters", "output_parameters")
+            for name in getattr(payload, place) or {}
+        }
+    )
+
+
 def _names_it(source: str, name: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", source) is not None
 
@@ -141,7 +159,7 @@ def _names_it(source: str, name: str) -> bool:
 def find_faults(*, filter_: str | None, mapping: str | None) -> list[ExpressionFaultView]:
     """What is wrong with them, and where."""
     return [
-        _fault_view(field, expression, fault)
+        fault_view(field, expression, fault)
         for field, expression in (("filter", filter_), ("mapping", mapping))
         if expression and expression.strip() and (fault := fault_of(expression)) is not None
     ]
@@ -301,7 +319,7 @@ def _body(claim: ClaimedDelivery) -> tuple[Any, str | None]:
         return None, str(error)
 
 
-def _fault_view(field: str, expression: str, fault: Fault) -> ExpressionFaultView:
+def fault_view(field: str, expression: str, fault: Fault) -> ExpressionFaultView:
     line = column = None
     if fault.offset is not None:
         before = expression[: fault.offset]

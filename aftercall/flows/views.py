@@ -115,7 +115,8 @@ class DeliveryView(View):
     attempts: list[AttemptView]
     #: Null when none is to come.
     next_attempt: NextAttemptView | None
-    #: Of a CRM.
+    #: What the destination is; and of a CRM, what was done there.
+    kind: str = "webhook"
     steps: list[StepView] = []
 
 
@@ -205,6 +206,9 @@ class WorkspaceView(View):
     is_blocked: bool
     blocked_until: datetime | None
     block_reason: str | None
+    #: Where numbers without a country's code belong, and the zone that people speak in.
+    region: str
+    time_zone: str
 
 
 class AcceptedView(View):
@@ -448,6 +452,12 @@ class PlanView(View):
     call: Any
     task: Any
     notes: list[str]
+    #: For people: what is logged of the call, and the task's words and time.
+    title: str | None
+    summary: str | None
+    subject: str | None
+    words: str | None
+    due: datetime | None
 
 
 class PreviewCallView(View):
@@ -464,11 +474,15 @@ class PreviewCallView(View):
 
 
 class PreviewView(View):
-    """With faults no calls are tried. `unmapped`: what these calls say and no field takes."""
+    """With faults no calls are tried. `unmapped`: what these calls say and no field takes.
+
+    `sources`: everything that a mapping can take from them, as it is written there.
+    """
 
     faults: list[ExpressionFaultView]
     calls: list[PreviewCallView]
     unmapped: list[str] = []
+    sources: list[str] = []
 
 
 class RequestView(View):

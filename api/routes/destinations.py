@@ -135,6 +135,7 @@ class Backfill(BaseModel):
     count: Annotated[int, Field(ge=1, le=1_000, strict=False), WHOLE] = 100
     since: Annotated[Moment, Field(strict=False)] | None = None
     until: Annotated[Moment, Field(strict=False)] | None = None
+    preview: bool = Field(False, description="Only count what would go")
 
 
 @router.post("/{destination_id:uuid}/backfill")
@@ -146,7 +147,13 @@ def backfill(
 ) -> BackfillView:
     """Sends past calls that it has not got yet and would have wanted. Each goes once."""
     return backfill_destination(
-        service, destination_id, count=which.count, since=which.since, until=which.until, by=by
+        service,
+        destination_id,
+        count=which.count,
+        since=which.since,
+        until=which.until,
+        preview=which.preview,
+        by=by,
     )
 
 
