@@ -19,6 +19,7 @@ from aftercall.cli.session import (
 )
 from aftercall.db.delivery_search import DeliveryQuery
 from aftercall.db.replays import ReplayConditions
+from aftercall.domain.crm_words import say_step
 from aftercall.domain.states import DeliveryState
 from aftercall.flows import look, replay
 from aftercall.flows.audit import CLI
@@ -94,7 +95,7 @@ def list_deliveries(
 @click.argument("delivery_id", type=click.UUID)
 @_as_json
 def show_delivery(delivery_id: uuid.UUID, as_json: bool) -> None:
-    """One delivery with its attempts."""
+    """One delivery with its attempts, and what was done at a CRM."""
     with open_session() as service:
         delivery = look.show_delivery(service, delivery_id)
     if as_json:
@@ -105,6 +106,16 @@ def show_delivery(delivery_id: uuid.UUID, as_json: bool) -> None:
         f"  call {delivery.call_id} to {delivery.destination}"
         + (f": {delivery.last_error}" if delivery.last_error else ""),
     )
+    if delivery.steps:
+        show_table(
+            ("IN THE CRM", "WHEN (UTC)", "STATE", "ID THERE", "NOTE"),
+            (
+                (said.title, f"{said.at:%Y-%m-%d %H:%M:%S}", said.state, step.remote_id, said.text)
+                for step in delivery.steps
+                for said in (say_step(step),)
+            ),
+            empty="",
+        )
     show_table(
         ("ATTEMPT", "STARTED (UTC)", "OUTCOME", "STATUS", "MS", "REASON", "ANSWER"),
         (

@@ -1,6 +1,7 @@
 """`aftercall destinations …`."""
 
 import json
+import shlex
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -9,14 +10,15 @@ from typing import Any
 import click
 import yaml
 
+from aftercall.cli import crm
+from aftercall.cli.preview import preview
 from aftercall.cli.session import open_session, read_text, say, show_json, show_table
-from aftercall.crm.destination_spec import DestinationSpec
-from aftercall.domain.work import EVENT_TYPES
+from aftercall.crm.destination_spec import KINDS, DestinationSpec
+from aftercall.domain.work import EVENT_TYPES, WEBHOOK
 from aftercall.flows import configure_destinations as flow
 from aftercall.flows.audit import CLI
 from aftercall.flows.errors import Invalid
-from aftercall.flows.preview_destination import PreviewSpec, preview_destination
-from aftercall.flows.views import Page, PreviewView
+from aftercall.flows.views import Page
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="As the API answers.")
 _which = click.argument("destination", metavar="NAME|ID")
@@ -24,7 +26,11 @@ _which = click.argument("destination", metavar="NAME|ID")
 
 @click.group()
 def destinations() -> None:
-    """Make, change, test, pause and remove CRM hooks."""
+    """Make, change, test, pause and remove CRMs and hooks."""
+
+
+crm.add_commands(destinations)
+destinations.add_command(preview)
 
 
 @destinations.command("list")
@@ -37,11 +43,12 @@ def list_destinations(as_json: bool) -> None:
         show_json(Page(items=found, next_cursor=None))
         return
     show_table(
-        ("ID", "NAME", "URL", "EVENTS", "STATE"),
+        ("ID", "NAME", "KIND", "URL", "EVENTS", "STATE"),
         (
             (
                 one.id,
                 one.name,
+                one.kind,
                 one.url,
                 ", ".join(one.events),
                 "enabled" if one.enabled else f"disabled: {one.disabled_reason}",
@@ -54,7 +61,19 @@ def list_destinations(as_json: bool) -> None:
 
 @destinations.command("add")
 @click.argument("name")
-@click.argument("url")
+@click.argument("url", required=False)
+@click.option(
+    "--kind",
+    type=click.Choice(KINDS),
+    help="A CRM: see `aftercall destinations kinds`. By default a hook.",
+)
+@click.option("--credential-stdin", is_flag=True, help="Read its KEY=VALUE lines.")
+@click.option(
+    "--sync",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="YAML or JSON: whom a call is about, which fields are written, the follow-up.",
+)
+@click.option("--disabled", is_flag=True, help="Hold its calls until it is enabled.")
 @click.option("--event", "events", multiple=True, type=click.Choice(EVENT_TYPES))
 @click.option("--filter", "filter_", help="JMESPath over the call's data; false: not sent.")
 @click.option("--mapping", help="JMESPath over the call's data that makes the body.")
@@ -67,7 +86,11 @@ def list_destinations(as_json: bool) -> None:
 @_as_json
 def add_destination(
     name: str,
-    url: str,
+    url: str | None,
+    kind: str | None,
+    credential_stdin: bool,
+    sync: Path | None,
+    disabled: bool,
     events: tuple[str, ...],
     filter_: str | None,
     mapping: str | None,
@@ -79,10 +102,23 @@ def add_destination(
     secret_stdin: bool,
     as_json: bool,
 ) -> None:
-    """Make one. Its secret is shown once: keep it, it verifies the signatures."""
+    """Make one. A hook's secret is shown once: keep it, it verifies the signatures.
+
+    \b
+    aftercall destinations add leads https://crm.example.com/hooks/calls
+    echo token=pat-… | aftercall destinations add sales --kind hubspot --credential-stdin
+    """
+    if url is None and kind in (None, WEBHOOK):
+        raise click.UsageError("a hook needs its URL: aftercall destinations add NAME URL")
+    if credential_stdin and secret_stdin:
+        raise click.UsageError("either --credential-stdin or --secret-stdin")
     given: dict[str, Any] = {
         "name": name,
-        "url": url,
+        "url": url or ("" if kind else None),
+        "kind": kind,
+        "credentials": crm.read_credentials(sys.stdin.read()) if credential_stdin else None,
+        "sync": crm.read_sync(sync) if sync else None,
+        "enabled": False if disabled else None,
         "events": list(events) or None,
         "filter": filter_,
         "mapping": mapping,
@@ -100,6 +136,9 @@ def add_destination(
         show_json(made)
         return
     say(f"Made {made.name} ({made.id}).")
+    if made.kind != WEBHOOK:
+        say(f"Check it now: aftercall destinations test {shlex.quote(made.name)}")
+        return
     say(f"Its secret, shown only now: {made.secret}")
 
 
@@ -130,7 +169,7 @@ def apply_destinations(path: Path) -> None:
 @_which
 @_as_json
 def test_destination(destination: str, as_json: bool) -> None:
-    """Post a made-up call, signed, and tell what the hook answered."""
+    """Post a made-up call, signed, and tell what the hook answered; or check a CRM's connection."""
     with open_session() as service:
         answer = flow.test_destination(
             service, flow.find_destination_id(service, destination), by=CLI
@@ -141,6 +180,7 @@ def test_destination(destination: str, as_json: bool) -> None:
         status = f" ({answer.status_code})" if answer.status_code else ""
         why = f": {answer.reason}" if answer.reason else ""
         say(f"{answer.outcome}{status} in {answer.duration_ms} ms{why}")
+        crm.show_checks(answer)
         if answer.response_excerpt:
             say(answer.response_excerpt)
     if answer.outcome != "succeeded":
@@ -194,61 +234,6 @@ def rotate_secret(destination: str, overlap_hours: int, as_json: bool) -> None:
     say(f"The secret, shown only now: {one.secret}")
     if one.old_secret_until is not None:
         say(f"The one before signs as well until {one.old_secret_until:%Y-%m-%d %H:%M} UTC.")
-
-
-@destinations.command("preview")
-@click.option("--filter", "filter_")
-@click.option("--mapping")
-@click.option("--event", "events", multiple=True, type=click.Choice(EVENT_TYPES))
-@click.option("--call", "call_id", help="Try it on this call; by default on the newest.")
-@click.option("--workspace")
-@click.option("--count", default=3, show_default=True, type=click.IntRange(1, 20))
-@_as_json
-def preview_(
-    filter_: str | None,
-    mapping: str | None,
-    events: tuple[str, ...],
-    call_id: str | None,
-    workspace: str | None,
-    count: int,
-    as_json: bool,
-) -> None:
-    """Show what a filter and a mapping make of past calls. Exit code 1 when one is wrong.
-
-    \b
-    aftercall destinations preview --mapping "{phone: call.callee_phone}"
-    """
-    fields: dict[str, Any] = {
-        "filter": filter_,
-        "mapping": mapping,
-        "call_id": call_id,
-        "workspace_id": workspace,
-        "count": count,
-    }
-    if events:
-        fields["events"] = list(events)
-    with open_session() as service:
-        view = preview_destination(service, PreviewSpec.model_validate(fields))
-    if as_json:
-        show_json(view)
-    else:
-        _print_preview(view, {"filter": filter_ or "", "mapping": mapping or ""})
-    if view.faults:
-        raise SystemExit(1)
-
-
-def _print_preview(view: PreviewView, expressions: dict[str, str]) -> None:
-    for fault in view.faults:
-        say(f"{fault.field}: {fault.message}")
-        if fault.line is not None and fault.column is not None:
-            say(f"  {expressions[fault.field].split(chr(10))[fault.line - 1]}")
-            say(f"  {' ' * (fault.column - 1)}^")
-    for call in view.calls:
-        say(f"{call.call_id}: {call.reason or 'sent'}")
-        if call.is_wanted and call.body is not None:
-            say(json.dumps(call.body, ensure_ascii=False, indent=2))
-    if not view.faults and not view.calls:
-        say("No call is saved yet: there is nothing to try it on.")
 
 
 @destinations.command("remove")

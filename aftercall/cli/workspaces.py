@@ -29,12 +29,14 @@ def list_workspaces(as_json: bool) -> None:
         show_json(Page(items=found, next_cursor=None))
         return
     show_table(
-        ("WORKSPACE", "CREDENTIALS", "REQUESTS A MINUTE", "STATE"),
+        ("WORKSPACE", "CREDENTIALS", "REQUESTS A MINUTE", "COUNTRY", "ZONE", "STATE"),
         (
             (
                 one.workspace_id,
                 one.credentials_from or "none",
                 one.rate_limit,
+                one.region,
+                one.time_zone,
                 one.block_reason or "works",
             )
             for one in found
@@ -48,20 +50,33 @@ def list_workspaces(as_json: bool) -> None:
 @click.option("--api-key", help="Asked for when --api-secret is not given either.")
 @click.option("--api-secret", help="Better left out: then it is asked for, unseen.")
 @click.option("--rate-limit", type=int, help="Requests a minute.")
+@click.option("--region", help="Country of numbers without a code: IN, AE (ISO 3166).")
+@click.option("--time-zone", help="The zone that people speak in: Asia/Kolkata.")
 @_as_json
 def set_(
     workspace_id: str,
     api_key: str | None,
     api_secret: str | None,
     rate_limit: int | None,
+    region: str | None,
+    time_zone: str | None,
     as_json: bool,
 ) -> None:
-    """Set credentials (asked for unless given) or the limit. New credentials release a block."""
-    if api_key is None and api_secret is None and rate_limit is None:
+    """Set credentials (asked for unless anything is given), the limit, the country or the zone.
+
+    New credentials release a block.
+    """
+    if all(given is None for given in (api_key, api_secret, rate_limit, region, time_zone)):
         api_key = click.prompt("API key")
     if api_key is not None and api_secret is None:
         api_secret = click.prompt("API secret", hide_input=True)
-    given = {"api_key": api_key, "api_secret": api_secret, "rate_limit": rate_limit}
+    given = {
+        "api_key": api_key,
+        "api_secret": api_secret,
+        "rate_limit": rate_limit,
+        "region": region,
+        "time_zone": time_zone,
+    }
     try:
         spec = WorkspaceSpec.model_validate(
             {key: value for key, value in given.items() if value is not None}
