@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from aftercall.domain.crm_words import say_step
 from aftercall.domain.work import UNSPECIFIED
 from aftercall.flows.call_pages import CallPageView
 from aftercall.flows.views import AttemptView, DeliveryView, EventView, MediaView
@@ -49,6 +50,7 @@ def steps_of(page: CallPageView) -> list[Step]:
         *_of_saves(page),
         *(step for one in page.story.deliveries for step in _of_delivery(one)),
         *_of_media(page.story.media),
+        *_at_crms(page.story.deliveries),
     ]
     # Stable: what happened in the same moment stays in the order above.
     return [*sorted(happened, key=_when), *_to_come(page)]
@@ -108,7 +110,7 @@ def _of_saves(page: CallPageView) -> Iterator[Step]:
 def _of_delivery(delivery: DeliveryView) -> Iterator[Step]:
     name = delivery.destination
     if delivery.state == "skipped":
-        text = "Its filter did not want this call"
+        text = delivery.last_error or "Its filter did not want this call"
         yield Step(delivery.created_at, f"Skipped for {name}", "skipped", text)
     for attempt in delivery.attempts:
         yield _of_attempt(attempt, _DELIVERIES.get(attempt.outcome, "{}").format(name))
@@ -119,6 +121,20 @@ def _of_media(media: Sequence[MediaView]) -> Iterator[Step]:
         if one.stored_at is not None:
             text = f"{one.size_bytes or 0:,} bytes, behind a link that lasts"
             yield Step(one.stored_at, f"The {one.kind} is kept", "succeeded", text)
+
+
+def _at_crms(deliveries: Sequence[DeliveryView]) -> Iterator[Step]:
+    """A CRM's ledger is of the call: every revision's delivery has the same steps."""
+    told = set()
+    for delivery in deliveries:
+        if delivery.destination_id in told:
+            continue
+        told.add(delivery.destination_id)
+        for step in delivery.steps:
+            said = say_step(step)
+            text = f"For review: {said.text}" if said.state == "review" else said.text
+            state = {"done": "succeeded", "review": "retry"}.get(said.state, "probing")
+            yield Step(said.at, f"{delivery.destination}: {said.title}", state, text)
 
 
 def _to_come(page: CallPageView) -> Iterator[Step]:

@@ -21,6 +21,7 @@ from aftercall.flows.preview_destination import show_request
 from aftercall.flows.service import Service
 from aftercall.flows.views import DeliveryView, FailureView, RequestView
 from api.access import ServiceOf
+from api.console.crm_words import kind_name
 from api.console.gate import ConsoleRoute, ViewerOf
 from api.console.links import NO_REASON
 from api.console.live import Event, live_response
@@ -165,6 +166,7 @@ def delivery(request: Request, service: ServiceOf, delivery_id: uuid.UUID) -> Re
         delivery=view,
         cure=_cure(view),
         is_removed=_is_removed(service, view),
+        kind_name=kind_name,
         would_be=would_be,
         shown=request.query_params.get("phones") == "shown",
     )

@@ -13,19 +13,21 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, Response
 from pydantic import BaseModel, Field, ValidationError
 
+from aftercall.crm.description import descriptions
 from aftercall.crm.destination_spec import MASK
-from aftercall.domain.work import EVENT_TYPES
+from aftercall.domain.work import EVENT_TYPES, WEBHOOK
 from aftercall.flows import configure_destinations as flow
 from aftercall.flows.errors import Conflict, Invalid, NotFound, invalid_from
 from aftercall.flows.look import show_workspaces
 from aftercall.flows.preview_destination import PreviewSpec, find_faults, preview_destination
 from aftercall.flows.service import Service
-from aftercall.flows.views import DestinationView, ExpressionFaultView, PreviewCallView
+from aftercall.flows.views import DestinationView, PreviewCallView
 from api.access import ServiceOf
 from api.console.destinations import show_secret
 from api.console.errors import wants_page
 from api.console.gate import FOR_READERS, ConsoleRoute, ViewerOf
 from api.console.pages import redirect, render, render_text
+from api.console.places import Place, place_of
 from api.problems import Problem
 
 router = APIRouter(route_class=ConsoleRoute, include_in_schema=False)
@@ -35,8 +37,6 @@ _SHOWN_CALLS = 3
 #: Empty rows for headers, so that the script is not needed.
 _SPARE_ROWS = 2
 _MAX_ROWS = 40
-#: Of the line with a fault, so much before it and after it is shown.
-_AROUND = 60
 
 
 class Typed(BaseModel):
@@ -77,18 +77,6 @@ TypedOf = Annotated[Typed, Form()]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where an expression is wrong: the words around it."""
-
-    message: str
-    line: int | None
-    column: int | None
-    before: str = ""
-    at: str = ""
-    after: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Tried:
     """What a preview found: faults by field, or calls, or why there are none."""
 
@@ -99,7 +87,7 @@ class Tried:
 
 @router.get("/destinations/new")
 def new(request: Request, service: ServiceOf, viewer: ViewerOf) -> Response:
-    _check_may_change(viewer.may_change)
+    check_may_change(viewer.may_change)
     typed = Typed(events=list(EVENT_TYPES), timeout_seconds="15", max_in_flight="32")
     return _form(request, service, typed, tried=_try(service, typed))
 
@@ -120,8 +108,12 @@ def create(request: Request, service: ServiceOf, viewer: ViewerOf, typed: TypedO
 def edit(
     request: Request, service: ServiceOf, viewer: ViewerOf, destination_id: uuid.UUID
 ) -> Response:
-    _check_may_change(viewer.may_change)
-    typed = _as_typed(flow.show_destination(service, destination_id))
+    check_may_change(viewer.may_change)
+    view = flow.show_destination(service, destination_id)
+    if view.kind != WEBHOOK:
+        query = f"?{request.url.query}" if request.url.query else ""
+        return redirect(request, f"/destinations/{destination_id}/sync{query}")
+    typed = _as_typed(view)
     typed.preview_call_id = request.query_params.get("call_id", "")
     return _form(request, service, typed, tried=_try(service, typed))
 
@@ -166,9 +158,6 @@ def _form(
     status: int = 200,
 ) -> Response:
     rows = [*typed.headers, *[("", "")] * _SPARE_ROWS]
-    workspaces = [(one.workspace_id, one.workspace_id) for one in show_workspaces(service)]
-    if typed.workspace_id and typed.workspace_id not in dict(workspaces):
-        workspaces.append((typed.workspace_id, typed.workspace_id))
     return render(
         request,
         "destination_form.html",
@@ -177,12 +166,21 @@ def _form(
         rows=rows,
         mask=MASK,
         events=EVENT_TYPES,
-        workspaces=[("", "Every workspace"), *workspaces],
+        workspaces=workspace_choices(service, typed.workspace_id),
+        crms=descriptions().values(),
         tried=tried,
         faults=faults or {},
         is_refused=status == 422,
         shown=typed.phones == "shown",
     )
+
+
+def workspace_choices(service: Service, chosen: str) -> list[tuple[str, str]]:
+    """All, and what was chosen even when it is not there."""
+    found = [(one.workspace_id, one.workspace_id) for one in show_workspaces(service)]
+    if chosen and chosen not in dict(found):
+        found.append((chosen, chosen))
+    return [("", "Every workspace"), *found]
 
 
 def _refused(
@@ -210,12 +208,12 @@ def _fields(typed: Typed) -> dict[str, Any]:
         "url": typed.url.strip(),
         "workspace_id": typed.workspace_id or None,
         "events": typed.events,
-        "filter": _expression(typed.filter),
-        "mapping": _expression(typed.mapping),
+        "filter": expression(typed.filter),
+        "mapping": expression(typed.mapping),
         "headers": dict(typed.headers),
-        "timeout_seconds": _number(typed.timeout_seconds),
-        "max_in_flight": _number(typed.max_in_flight),
-        "rate_limit_per_second": _number(typed.rate_limit_per_second),
+        "timeout_seconds": number(typed.timeout_seconds),
+        "max_in_flight": number(typed.max_in_flight),
+        "rate_limit_per_second": number(typed.rate_limit_per_second),
     }
 
 
@@ -237,20 +235,20 @@ def _as_typed(view: DestinationView) -> Typed:
     )
 
 
-def _number(text: str) -> int | str | None:
+def number(text: str) -> int | str | None:
     text = text.strip()
     if text.isascii() and text.isdigit() and len(text) < 10:
         return int(text)
     return text or None
 
 
-def _expression(text: str) -> str | None:
+def expression(text: str) -> str | None:
     """With line ends as people count them: a form sends two characters for each."""
     text = text.replace("\r\n", "\n")
     return text if text.strip() else None
 
 
-def _check_may_change(may_change: bool) -> None:
+def check_may_change(may_change: bool) -> None:
     if not may_change:
         raise Problem(403, "You are signed in for reading only: sign in with the admin token")
 
@@ -259,11 +257,11 @@ def _check_may_change(may_change: bool) -> None:
 
 
 def _try(service: Service, typed: Typed) -> Tried:
-    filter_, mapping = _expression(typed.filter), _expression(typed.mapping)
+    filter_, mapping = expression(typed.filter), expression(typed.mapping)
     texts = {"filter": filter_ or "", "mapping": mapping or ""}
     found = find_faults(filter_=filter_, mapping=mapping)
     if found:
-        return Tried(faults={one.field: _place(one, texts[one.field]) for one in found})
+        return Tried(faults={one.field: place_of(one, texts[one.field]) for one in found})
     try:
         spec = PreviewSpec.model_validate(
             {
@@ -286,22 +284,3 @@ def _try(service: Service, typed: Typed) -> Tried:
             "“Send a test” posts a made-up call once the destination is saved."
         )
     return Tried(calls=calls)
-
-
-def _place(fault: ExpressionFaultView, text: str) -> Place:
-    if fault.offset is None:
-        return Place(fault.message, None, None)
-    begins = text.rfind("\n", 0, fault.offset) + 1
-    ends = text.find("\n", fault.offset)
-    line = text[begins : ends if ends >= 0 else len(text)]
-    at = fault.offset - begins
-    before, after = line[max(at - _AROUND, 0) : at], line[at + 1 : at + 1 + _AROUND]
-    return Place(
-        fault.message,
-        fault.line,
-        fault.column,
-        before=("…" if at > _AROUND else "") + before,
-        # At the very end there is nothing to mark: the space behind it is.
-        at=line[at : at + 1] or " ",
-        after=after + ("…" if len(line) > at + 1 + _AROUND else ""),
-    )

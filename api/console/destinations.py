@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import Response
 
+from aftercall.domain.work import WEBHOOK
 from aftercall.flows import configure_destinations as flow
 from aftercall.flows.errors import Conflict, Invalid
 from aftercall.flows.look import list_groups
@@ -16,6 +17,7 @@ from aftercall.flows.overview import show_health
 from aftercall.flows.service import Service
 from aftercall.flows.views import NewDestinationView, TestView
 from api.access import ServiceOf
+from api.console.crm_words import MODES, TYPES, crm_of, kind_name, rules_of
 from api.console.gate import ConsoleRoute, ViewerOf
 from api.console.pages import redirect, render
 from api.console.words import plural
@@ -38,7 +40,7 @@ _RECEIVERS = (("Python", "verify.py.txt"), ("Node", "verify.js.txt"), ("PHP", "v
 def destinations(request: Request, service: ServiceOf) -> Response:
     views = {one.id: one for one in flow.list_destinations(service)}
     rows = [(views[one.id], one) for one in show_health(service) if one.id in views]
-    return render(request, "destinations.html", rows=rows)
+    return render(request, "destinations.html", rows=rows, kind_name=kind_name)
 
 
 @router.get("/destinations/{destination_id:uuid}")
@@ -152,7 +154,13 @@ def _page(
         "overlaps": OVERLAPS,
         "receivers": receivers(),
         "shown": request.query_params.get("phones") == "shown",
+        "kind": kind_name(view.kind),
+        "crm": crm_of(view.kind),
+        "types": dict(TYPES),
+        "modes": dict(MODES),
     }
+    if view.kind != WEBHOOK:
+        values |= {"sync": view.sync or {}, "rules": rules_of(view.sync)}
     return render(request, "destination.html", **values)
 
 

@@ -18,6 +18,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from aftercall.domain.crm_words import say_step
 from aftercall.flows.preview_destination import without_query
 from api.console import charts, words
 from api.console.assets import asset_path
@@ -85,6 +86,7 @@ def _environment() -> Environment:
         **words.FILTERS,
         **charts.FILTERS,
         "without_query": without_query,
+        "step_said": say_step,
     }
     environment.filters.update(filters)
     return environment

@@ -16,7 +16,12 @@ from aftercall.domain.cures import cure_for, cure_for_block
 from aftercall.domain.states import CallState
 from aftercall.flows.audit import Actor
 from aftercall.flows.check_workspace import check_workspace, release
-from aftercall.flows.configure_workspaces import WorkspaceSpec, set_workspace
+from aftercall.flows.configure_workspaces import (
+    WorkspaceSpec,
+    regions,
+    set_workspace,
+    time_zones,
+)
 from aftercall.flows.errors import Invalid, NotFound, invalid_from
 from aftercall.flows.look import list_calls, show_workspace, show_workspaces
 from aftercall.flows.overview import use_of
@@ -121,6 +126,26 @@ def change_limit(
     return redirect(request, path_of(workspace_id), says=says)
 
 
+@router.post("/workspaces/{workspace_id:path}/place")
+def change_place(
+    request: Request,
+    service: ServiceOf,
+    viewer: ViewerOf,
+    workspace_id: str,
+    region: Annotated[str, Form()] = "",
+    time_zone: Annotated[str, Form()] = "",
+) -> Response:
+    show_workspace(service, workspace_id)
+    try:
+        spec = _spec({"region": region, "time_zone": time_zone})
+        view = set_workspace(service, workspace_id, spec, by=viewer.actor)
+    except Invalid as error:
+        given = {"region": region, "time_zone": time_zone}
+        return _one(request, service, workspace_id, faults=dict(error.errors), place=given)
+    says = f"Its calls are of {view.region}, in the time of {view.time_zone}."
+    return redirect(request, path_of(workspace_id), says=says)
+
+
 @router.post("/workspaces/{workspace_id:path}/check")
 def check(request: Request, service: ServiceOf, workspace_id: str) -> Response:
     says, tone = say_check(check_workspace(service, workspace_id))
@@ -219,6 +244,7 @@ def _one(
     *,
     faults: Mapping[str, str] | None = None,
     rate_limit: str | None = None,
+    place: Mapping[str, str] | None = None,
 ) -> Response:
     workspace = use_of(service, show_workspace(service, workspace_id))
     default = service.settings.twentytwo_rate_limit
@@ -230,6 +256,9 @@ def _one(
         "workspace": workspace,
         "rate_limit": _own_limit(workspace, default) if rate_limit is None else rate_limit,
         "default_limit": default,
+        "place": place or {"region": workspace.region, "time_zone": workspace.time_zone},
+        "time_zones": sorted(time_zones()),
+        "regions": regions(),
         "failures": [(one, cure_for(one.last_error)) for one in dead.items],
         "faults": faults or {},
         **BLOCKS,

@@ -44,6 +44,8 @@ def to(name: str, state: str, **fields: Any) -> DeliveryView:
         "state": state,
         "created_at": NOW,
         "attempts": [],
+        "kind": "webhook",
+        "steps": [],
     }
     return DeliveryView(**{**given, **fields})
 

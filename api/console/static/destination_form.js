@@ -4,7 +4,10 @@
 const form = document.getElementById("destination-form");
 const preview = form?.querySelector("[data-preview]");
 const button = form?.querySelector("[data-previews]");
-const WATCHED = new Set(["filter", "mapping", "events", "workspace_id", "preview_call_id", "phones"]);
+// A star: everything but what is secret.
+const WATCHED = new Set((preview?.dataset.watched ?? "").split(" "));
+const SECRETS = new Set(["credential", "secret", "csrf_token"]);
+const isWatched = (name) => WATCHED.has(name) || (WATCHED.has("*") && !SECRETS.has(name));
 let pause = null;
 let asked = 0;
 
@@ -13,7 +16,7 @@ async function look() {
   const mine = ++asked;
   preview.setAttribute("aria-busy", "true");
   const fields = new URLSearchParams();
-  for (const [name, value] of new FormData(form)) if (WATCHED.has(name)) fields.append(name, value);
+  for (const [name, value] of new FormData(form)) if (isWatched(name)) fields.append(name, value);
   let html = "";
   try {
     html = await window.aftercall.post(preview.dataset.preview, fields);
@@ -35,8 +38,9 @@ function show(html) {
   for (const field of form.querySelectorAll("[data-expression]")) {
     const isWrong = field.querySelector(".fault-area .fault") !== null;
     field.classList.toggle("has-fault", isWrong);
-    if (isWrong) field.querySelector("textarea").setAttribute("aria-invalid", "true");
-    else field.querySelector("textarea").removeAttribute("aria-invalid");
+    const text = field.querySelector("textarea, input");
+    if (isWrong) text.setAttribute("aria-invalid", "true");
+    else text.removeAttribute("aria-invalid");
   }
   preview.removeAttribute("aria-busy");
   window.aftercall.enhance(preview);
@@ -52,10 +56,11 @@ function say(text) {
 
 if (preview) {
   form.addEventListener("input", (event) => {
-    if (!WATCHED.has(event.target.name)) return;
+    if (!isWatched(event.target.name)) return;
     clearTimeout(pause);
     pause = setTimeout(look, 350);
   });
+  form.addEventListener("aftercall:look", look);
   button.addEventListener("click", (event) => { event.preventDefault(); look(); });
   form.elements.preview_call_id.addEventListener("keydown", (event) => {
     if (event.key === "Enter") { event.preventDefault(); look(); }
