@@ -4,9 +4,10 @@ The ledger's steps are `person`, `fields`, `call` and `task`; one that was sent 
 is not done is in doubt: it is asked about before it is done again.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 #: How the note of a step begins that a person has to look at.
 FOR_REVIEW = "for review"
@@ -39,6 +40,9 @@ class AStep(Protocol):
     def at(self) -> datetime: ...
 
 
+T = TypeVar("T", bound=AStep)
+
+
 @dataclass(frozen=True, slots=True)
 class StepSaid:
     """`state`: `done`, `review`, or `doubt`."""
@@ -61,5 +65,7 @@ def say_step(step: AStep) -> StepSaid:
     return StepSaid(title, "done", note, step.at)
 
 
-def needs_review(steps: list[StepSaid]) -> bool:
-    return any(step.state == "review" for step in steps)
+def in_order(steps: Iterable[T]) -> list[T]:
+    """As they happen: of two in the same moment the person comes first, the task last."""
+    ranks = {name: rank for rank, name in enumerate(_DONE)}
+    return sorted(steps, key=lambda step: (step.at, ranks.get(step.step, len(ranks))))

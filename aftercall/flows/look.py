@@ -26,6 +26,7 @@ from aftercall.db.models import (
 )
 from aftercall.db.overview import NEWEST_OF_GROUPS, FailureCount, delivery_groups
 from aftercall.db.workspaces import get_workspace, list_workspaces
+from aftercall.domain.crm_words import in_order
 from aftercall.domain.cures import cure_for
 from aftercall.domain.media import MediaState
 from aftercall.domain.states import CallState, DeliveryState
@@ -369,7 +370,7 @@ def _delivery_view(
                 now=now,
             )
         ),
-        steps=[
+        steps=in_order(
             StepView(
                 step=step.step.partition(":")[0],
                 state=step.state,
@@ -379,7 +380,7 @@ def _delivery_view(
             )
             for step in steps
             if (step.call_row_id, step.destination_id) == (call.id, destination.id)
-        ],
+        ),
     )
 
 
