@@ -11,10 +11,12 @@ from typing import Final
 from sqlalchemy import text
 
 from aftercall.crm.destination_spec import DestinationSpec
+from aftercall.flows.backfill_destination import backfill_destination
 from aftercall.flows.configure_destinations import create_destination, disable_destination
 from aftercall.flows.configure_workspaces import WorkspaceSpec, set_workspace
 from aftercall.flows.service import Service
 from aftercall.simulator import Fault, SimulatedWorkspace, Simulator
+from aftercall.simulator.crms.hubspot import FakeHubSpot
 from tests.conftest import Clock
 from tests.flows.work import accept, accept_rows, add_hook, deliver, fetch, queued_ids
 
@@ -64,6 +66,25 @@ def fill(service: Service, simulator: Simulator, clock: Clock) -> Filled:
     accept(service, simulator.twentytwo.make_calls(4))
     clock.now = end
     return Filled(last[0], dead_call, SECOND.id)
+
+
+def connect_hubspot(service: Service, hubspot: FakeHubSpot) -> str:
+    """A CRM with a few of the newest calls in it; answers its id."""
+    fields = [
+        {"source": "output_parameters.interested", "field": "is_interested", "type": "yes_no"},
+        {"source": "output_parameters.note", "field": "agent_notes", "mode": "append"},
+    ]
+    spec = {
+        "name": "HubSpot of sales",
+        "kind": "hubspot",
+        "url": hubspot.url,
+        "credentials": hubspot.credentials,
+        "sync": {"fields": fields},
+    }
+    made = create_destination(service, DestinationSpec.model_validate(spec))
+    backfill_destination(service, made.id, count=12)
+    deliver(service, queued_ids(service))
+    return str(made.id)
 
 
 def _move_back(service: Service, rows: Sequence[int], time: timedelta) -> None:

@@ -21,9 +21,10 @@ from aftercall.embedded import embedded_stores
 from aftercall.simulator import Simulator
 from tests.api.server import Api, running_api
 from tests.browser.conftest import CHROMIUM, NO_CHROMIUM, SIZES
-from tests.browser.filled import Filled, fill
+from tests.browser.filled import Filled, connect_hubspot, fill
 from tests.browser.small_png import smaller
 from tests.conftest import ADMIN_TOKEN, WORKSPACE, Clock, make_service, make_settings
+from tests.console.crm import fake_hubspot
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / "docs" / "screenshots"
 #: So large is a picture at most: what is longer is cut off below.
@@ -57,6 +58,7 @@ def main() -> None:
 def paths(api: Api, filled: Filled) -> dict[str, str]:
     """Of every page, by the name of its picture."""
     destinations = api.get("/destinations")["items"]
+    [crm] = [one["id"] for one in destinations if one["kind"] == "hubspot"]
     [leads] = [one["id"] for one in destinations if one["name"] == "leads-crm"]
     return {
         "overview": "/",
@@ -67,6 +69,9 @@ def paths(api: Api, filled: Filled) -> dict[str, str]:
         "destinations": "/destinations",
         "destination": f"/destinations/{leads}",
         "new-destination": "/destinations/new",
+        "crm": f"/destinations/{crm}",
+        "crm-fields": f"/destinations/{crm}/sync",
+        "new-crm": "/destinations/new/hubspot",
         "workspaces": "/workspaces",
         "workspace": f"/workspaces/{filled.blocked_workspace}",
         "audit": "/audit",
@@ -121,6 +126,7 @@ def filled_server() -> Iterator[tuple[Api, Filled]]:
     with (
         tempfile.TemporaryDirectory(prefix="aftercall-") as name,
         Simulator(seed=7, workspaces=[WORKSPACE]) as simulator,
+        fake_hubspot() as hubspot,
     ):
         folder = Path(name)
         folder.chmod(0o755)
@@ -131,6 +137,7 @@ def filled_server() -> Iterator[tuple[Api, Filled]]:
             database = Database(stores.database_url, pool_size=5)
             service = make_service(database, stores, settings, clock)
             filled = fill(service, simulator, clock)
+            connect_hubspot(service, hubspot)
             with running_api(
                 folder,
                 AFTERCALL_DATABASE_URL=stores.database_url,

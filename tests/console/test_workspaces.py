@@ -184,3 +184,22 @@ def test_what_is_live_is_the_part_of_the_page(admin: Visitor) -> None:
         with admin.get(path, stream=True) as answer:
             lines = answer.iter_lines(decode_unicode=True)
             assert any(wanted in line for line in lines)
+
+
+def test_where_a_workspace_is_can_be_changed_and_is_checked(
+    console: Api, admin: Visitor, reader: Visitor
+) -> None:
+    console.call("PUT", "/workspaces/ws_1", json={"rate_limit": 60})
+    path = "/workspaces/ws_1"
+    assert 'value="Asia/Kolkata"' in admin.get(path).text
+    good = {"region": "gb", "time_zone": "Europe/London"}
+    assert admin.submit(f"{path}/place", good).status_code == 303
+    one = console.get(path)
+    assert (one["region"], one["time_zone"]) == ("GB", "Europe/London")
+    assert reader.submit(f"{path}/place", good).status_code == 403
+    answer = admin.submit(f"{path}/place", {"region": "Mars", "time_zone": "Mars/Olympus"})
+    assert answer.status_code == 422
+    assert "It is no country" in answer.text
+    assert "There is no such zone" in answer.text
+    assert 'value="Mars/Olympus"' in answer.text
+    assert console.get(path)["region"] == "GB"
