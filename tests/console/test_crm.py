@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from aftercall.crm.description import descriptions
 from aftercall.flows.service import Service
 from aftercall.simulator import Simulator
 from aftercall.simulator.crms.hubspot import FakeHubSpot
@@ -52,6 +53,19 @@ def test_a_new_destination_begins_with_what_it_is(admin: Visitor) -> None:
         assert "A hook" in page
     assert admin.get("/destinations/new/nothing").status_code == 404
     assert "Access token" in admin.get(NEW).text
+
+
+@pytest.mark.parametrize("kind", sorted(descriptions()))
+def test_every_kind_has_its_form(admin: Visitor, kind: str) -> None:
+    crm = descriptions()[kind]
+    page = unescape(admin.get(f"/destinations/new/{kind}").text)
+    for need in crm.credentials:
+        assert f'id="credential-{need.key}"' in page
+    for need in crm.options:
+        assert f'id="option-{need.key}"' in page
+    assert ("Another address" in page) == (crm.api is not None)
+    refused = admin.submit(f"/destinations/new/{kind}", {"name": "x"})
+    assert refused.status_code == 422
 
 
 def test_hubspot_is_connected_with_what_was_typed(
