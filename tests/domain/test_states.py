@@ -29,6 +29,8 @@ DELIVERY_DIAGRAM = {
     ("queued", "held"),
     ("held", "queued"),
     ("sending", "held"),
+    # A CRM knows nobody with this number, and nobody is to be made there.
+    ("sending", "skipped"),
     # The destination was removed.
     ("queued", "dead"),
     ("held", "dead"),
