@@ -5,8 +5,6 @@
 A query shows what was saved at once, as the real one does.
 """
 
-import re
-from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -20,67 +18,19 @@ from aftercall.simulator.crms.fake import (
     route,
 )
 from aftercall.simulator.crms.queries import QueryError, fits, ordered, read_query
+from aftercall.simulator.crms.salesforce_records import (
+    CHOICES,
+    FIELDS,
+    NOT_FILTERABLE,
+    PREFIXES,
+    READ_ONLY,
+    REQUIRED,
+    check_value,
+    no_column,
+    refused,
+)
 
 _BASE: Final = "/services/data/v62.0"
-
-#: Of the fields that matter here, by object: their types. Custom ones: `add_field`.
-_PERSON: Final = {
-    "Id": "id",
-    "FirstName": "string",
-    "LastName": "string",
-    "Phone": "phone",
-    "MobilePhone": "phone",
-    "Email": "email",
-    "LeadSource": "picklist",
-    "Description": "textarea",
-    "OwnerId": "reference",
-    "LastActivityDate": "date",
-    "LastModifiedDate": "datetime",
-}
-_FIELDS: Final[Mapping[str, Mapping[str, str]]] = {
-    "Lead": {**_PERSON, "Company": "string", "IsConverted": "boolean", "City": "string"},
-    "Contact": {**_PERSON, "MailingCity": "string", "Birthdate": "date"},
-    "Task": {
-        "Id": "id",
-        "WhoId": "reference",
-        "OwnerId": "reference",
-        "Subject": "combobox",
-        "Description": "textarea",
-        "Status": "picklist",
-        "Priority": "picklist",
-        "ActivityDate": "date",
-        "IsReminderSet": "boolean",
-        "ReminderDateTime": "datetime",
-        "TaskSubtype": "picklist",
-        "CallType": "picklist",
-        "CallDurationInSeconds": "int",
-        "CallDisposition": "string",
-        "CallObject": "string",
-    },
-}
-_READ_ONLY: Final = {"Id", "LastActivityDate", "LastModifiedDate", "IsConverted"}
-_REQUIRED: Final = {"Lead": ("LastName", "Company"), "Contact": ("LastName",), "Task": ()}
-_PREFIXES: Final = {"Lead": "00Q", "Contact": "003", "Task": "00T"}
-#: SOQL does not compare long texts.
-_NOT_FILTERABLE: Final = {"textarea"}
-_CHOICES: Final = {
-    "Status": {"Not Started", "In Progress", "Completed", "Waiting on someone else", "Deferred"},
-    "Priority": {"High", "Normal", "Low"},
-    "CallType": {"Inbound", "Outbound", "Internal"},
-    "TaskSubtype": {"Task", "Call", "Email"},
-}
-_LENGTHS: Final = {
-    "FirstName": 40,
-    "LastName": 80,
-    "string": 255,
-    "combobox": 255,
-    "phone": 40,
-    "textarea": 32_000,
-}
-_SHAPES: Final = {
-    "date": re.compile(r"\d{4}-\d\d-\d\d"),
-    "datetime": re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?(Z|[+-]\d\d:?\d\d)"),
-}
 
 
 class FakeSalesforce(FakeCrmApi):
@@ -91,12 +41,12 @@ class FakeSalesforce(FakeCrmApi):
     def __init__(self, *, port: int = 0) -> None:
         self.client_id = "3MVG9-made-up-consumer-key"
         self.client_secret = "C0FFEE-made-up-consumer-secret"  # noqa: S105 - made up
-        self.records: dict[str, dict[str, JsonObject]] = {name: {} for name in _FIELDS}
+        self.records: dict[str, dict[str, JsonObject]] = {name: {} for name in FIELDS}
         #: Objects that the app's user may only read.
         self.read_only_objects: set[str] = set()
         #: A duplicate rule of the company that blocks whoever is new.
         self.blocks_duplicates = False
-        self._custom: dict[str, dict[str, str]] = {name: {} for name in _FIELDS}
+        self._custom: dict[str, dict[str, str]] = {name: {} for name in FIELDS}
         self._tokens_made = 0
         self._token: str | None = None
         self._clock = 0
@@ -151,20 +101,20 @@ class FakeSalesforce(FakeCrmApi):
     def trouble(self, trouble: Trouble) -> Refused:
         match trouble:
             case Trouble.LIMIT:
-                return _refused(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")
+                return refused(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")
             case Trouble.EXPIRED:
-                return _refused(401, "INVALID_SESSION_ID", "Session expired or invalid")
+                return refused(401, "INVALID_SESSION_ID", "Session expired or invalid")
             case Trouble.FORBIDDEN:
-                return _refused(
+                return refused(
                     403,
                     "API_DISABLED_FOR_ORG",
                     "The REST API is not enabled for this Organization.",
                 )
             case _:
-                return _refused(500, "UNKNOWN_EXCEPTION", "An unexpected error occurred.")
+                return refused(500, "UNKNOWN_EXCEPTION", "An unexpected error occurred.")
 
     def not_found(self, asked: Asked) -> Refused:
-        return _refused(404, "NOT_FOUND", f"The requested resource does not exist: {asked.path}")
+        return refused(404, "NOT_FOUND", f"The requested resource does not exist: {asked.path}")
 
     # ---- the endpoints -----------------------------------------------------
 
@@ -194,20 +144,20 @@ class FakeSalesforce(FakeCrmApi):
 
     def _query(self, asked: Asked) -> JsonObject:
         if asked.query.keys() != {"q"}:
-            raise _refused(400, "MALFORMED_QUERY", "q is required, and nothing else is known")
+            raise refused(400, "MALFORMED_QUERY", "q is required, and nothing else is known")
         try:
             query = read_query(asked.query["q"])
         except QueryError as error:
-            raise _refused(400, "MALFORMED_QUERY", str(error)) from None
-        if query.object not in _FIELDS:
-            raise _refused(400, "INVALID_TYPE", f"sObject type '{query.object}' is not supported.")
+            raise refused(400, "MALFORMED_QUERY", str(error)) from None
+        if query.object not in FIELDS:
+            raise refused(400, "INVALID_TYPE", f"sObject type '{query.object}' is not supported.")
         known = self._fields_of(query.object)
         for name in (*query.fields, *query.fields_compared, *(one for one, _ in query.order)):
             if name not in known:
-                raise _no_column(name, query.object)
+                raise no_column(name, query.object)
         for name in query.fields_compared:
-            if known[name] in _NOT_FILTERABLE:
-                raise _refused(
+            if known[name] in NOT_FILTERABLE:
+                raise refused(
                     400, "INVALID_FIELD", f"field '{name}' can not be filtered in a query call"
                 )
         found = [one for one in self.records[query.object].values() if fits(one, query.where)]
@@ -227,15 +177,15 @@ class FakeSalesforce(FakeCrmApi):
     def _make(self, asked: Asked) -> JsonObject:
         object_ = self._object(asked)
         body = self._body(asked, object_)
-        if missing := [name for name in _REQUIRED[object_] if not body.get(name)]:
-            raise _refused(
+        if missing := [name for name in REQUIRED[object_] if not body.get(name)]:
+            raise refused(
                 400,
                 "REQUIRED_FIELD_MISSING",
                 f"Required fields are missing: [{', '.join(missing)}]",
                 fields=missing,
             )
         if self.blocks_duplicates and object_ != "Task":
-            raise _refused(400, "DUPLICATES_DETECTED", "Use one of these records?")
+            raise refused(400, "DUPLICATES_DETECTED", "Use one of these records?")
         id_ = self._new_id(object_)
         self.records[object_][id_] = {"Id": id_, "IsConverted": False, **self._now(), **body}
         return {"id": id_, "success": True, "errors": []}
@@ -244,16 +194,16 @@ class FakeSalesforce(FakeCrmApi):
         object_ = self._object(asked)
         record = self.records[object_].get(asked.parts["id"])
         if record is None:
-            raise _refused(
+            raise refused(
                 404, "NOT_FOUND", "Provided external ID field does not exist or is not accessible"
             )
         if record.get("IsConverted"):
-            raise _refused(
+            raise refused(
                 400, "CANNOT_UPDATE_CONVERTED_LEAD", "cannot reference converted lead", fields=[]
             )
         body = self._body(asked, object_)
         if "TaskSubtype" in body:
-            raise _refused(
+            raise refused(
                 400,
                 "INVALID_FIELD_FOR_INSERT_UPDATE",
                 "Unable to create/update fields: TaskSubtype.",
@@ -263,7 +213,7 @@ class FakeSalesforce(FakeCrmApi):
 
     def _describe(self, asked: Asked) -> JsonObject:
         name = asked.parts["object"]
-        if name not in _FIELDS:
+        if name not in FIELDS:
             raise self.not_found(asked)
         is_writable = name not in self.read_only_objects
         return {
@@ -275,11 +225,11 @@ class FakeSalesforce(FakeCrmApi):
                     "name": field,
                     "label": field.removesuffix("__c").replace("_", " "),
                     "type": type_,
-                    "createable": field not in _READ_ONLY,
-                    "updateable": field not in _READ_ONLY,
+                    "createable": field not in READ_ONLY,
+                    "updateable": field not in READ_ONLY,
                     "picklistValues": [
                         {"active": True, "label": value, "value": value}
-                        for value in sorted(_CHOICES.get(field, ()))
+                        for value in sorted(CHOICES.get(field, ()))
                     ],
                 }
                 for field, type_ in self._fields_of(name).items()
@@ -290,31 +240,31 @@ class FakeSalesforce(FakeCrmApi):
 
     def _object(self, asked: Asked) -> str:
         name = asked.parts["object"]
-        if name not in _FIELDS:
+        if name not in FIELDS:
             raise self.not_found(asked)
         if name in self.read_only_objects:
-            raise _refused(
+            raise refused(
                 403, "INSUFFICIENT_ACCESS_OR_READONLY", "insufficient access rights on entity"
             )
         if asked.headers.get("sforce-duplicate-rule-header") != "allowSave=true":
-            raise _refused(400, "DUPLICATES_DETECTED", "Use one of these records?")
+            raise refused(400, "DUPLICATES_DETECTED", "Use one of these records?")
         return name
 
     def _body(self, asked: Asked, object_: str) -> JsonObject:
         if not isinstance(asked.body, dict):
-            raise _refused(400, "JSON_PARSER_ERROR", "Unexpected end of input")
+            raise refused(400, "JSON_PARSER_ERROR", "Unexpected end of input")
         known = self._fields_of(object_)
         for name, value in asked.body.items():
             if name not in known:
-                raise _no_column(name, object_)
-            if name in _READ_ONLY:
-                raise _refused(
+                raise no_column(name, object_)
+            if name in READ_ONLY:
+                raise refused(
                     400,
                     "INVALID_FIELD_FOR_INSERT_UPDATE",
                     f"Unable to create/update fields: {name}.",
                     fields=[name],
                 )
-            _check(name, known[name], value)
+            check_value(name, known[name], value)
         self._check_who(asked.body.get("WhoId"))
         return dict(asked.body)
 
@@ -322,15 +272,15 @@ class FakeSalesforce(FakeCrmApi):
         if who is None:
             return
         if not any(who in self.records[name] for name in ("Lead", "Contact")):
-            raise _refused(
+            raise refused(
                 400, "INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id", fields=[]
             )
 
     def _fields_of(self, object_: str) -> dict[str, str]:
-        return {**_FIELDS[object_], **self._custom[object_]}
+        return {**FIELDS[object_], **self._custom[object_]}
 
     def _new_id(self, object_: str) -> str:
-        return f"{_PREFIXES[object_]}5g00000{self.new_id():0>5}AAA"
+        return f"{PREFIXES[object_]}5g00000{self.new_id():0>5}AAA"
 
     def _now(self) -> JsonObject:
         self._clock += 1
@@ -338,46 +288,5 @@ class FakeSalesforce(FakeCrmApi):
         return {"LastModifiedDate": f"2024-12-25T10:{minutes:02}:{seconds:02}.000+0000"}
 
 
-def _check(name: str, type_: str, value: Any) -> None:
-    wanted: dict[str, type | tuple[type, ...]] = {
-        "boolean": bool,
-        "int": int,
-        "double": (int, float),
-        "currency": (int, float),
-    }
-    if not isinstance(value, wanted.get(type_, str)) or (
-        isinstance(value, bool) and type_ != "boolean"
-    ):
-        raise _refused(
-            400, "JSON_PARSER_ERROR", f"Cannot deserialize instance of {type_} from {value!r}"
-        )
-    shape = _SHAPES.get(type_)
-    if shape is not None and not shape.fullmatch(str(value)):
-        raise _refused(
-            400, "JSON_PARSER_ERROR", f"Cannot deserialize instance of {type_} from {value!r}"
-        )
-    if isinstance(value, str) and len(value) > _LENGTHS.get(name, _LENGTHS.get(type_, 255)):
-        raise _refused(400, "STRING_TOO_LONG", f"{name}: data value too large", fields=[name])
-    if name in _CHOICES and value not in _CHOICES[name]:
-        raise _refused(
-            400,
-            "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST",
-            f"{name}: bad value for restricted picklist field: {value}",
-            fields=[name],
-        )
-
-
-def _no_column(name: str, object_: str) -> Refused:
-    return _refused(
-        400,
-        "INVALID_FIELD",
-        f"No such column '{name}' on sobject of type {object_}",
-    )
-
-
 def _no_token(error: str, description: str) -> Refused:
     return Refused(400, {"error": error, "error_description": description})
-
-
-def _refused(status: int, code: str, message: str, **more: Any) -> Refused:
-    return Refused(status, [{"message": message, "errorCode": code, **more}])

@@ -6,8 +6,7 @@ How soon a query shows what was made is written nowhere: this one does after `se
 """
 
 import re
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 from urllib.parse import parse_qs
 
 from aftercall.simulator.crms.fake import (
@@ -20,77 +19,17 @@ from aftercall.simulator.crms.fake import (
     route,
 )
 from aftercall.simulator.crms.queries import QueryError, fits, ordered, read_query
-
-_PERSON: Final = {
-    "id": "bigint",
-    "First_Name": "text",
-    "Last_Name": "text",
-    "Phone": "phone",
-    "Mobile": "phone",
-    "Email": "email",
-    "Lead_Source": "picklist",
-    "Description": "textarea",
-    "Owner": "ownerlookup",
-    "Last_Activity_Time": "datetime",
-    "Modified_Time": "datetime",
-}
-_ACTIVITY: Final = {
-    "id": "bigint",
-    "Subject": "text",
-    "Description": "textarea",
-    "What_Id": "lookup",
-    "Who_Id": "lookup",
-    "$se_module": "text",
-    "Owner": "ownerlookup",
-    "Created_Time": "datetime",
-}
-#: Of the fields that matter here, by module: their types. Custom ones: `add_field`.
-_FIELDS: Final[Mapping[str, Mapping[str, str]]] = {
-    "Leads": {**_PERSON, "Company": "text", "City": "text"},
-    "Contacts": {**_PERSON, "Mailing_City": "text"},
-    "Calls": {
-        **_ACTIVITY,
-        "Call_Type": "picklist",
-        "Call_Start_Time": "datetime",
-        "Call_Duration": "text",
-    },
-    "Tasks": {
-        **_ACTIVITY,
-        "Status": "picklist",
-        "Priority": "picklist",
-        "Due_Date": "date",
-        "Remind_At": "ALARM",
-    },
-}
-_READ_ONLY: Final = {"id", "Last_Activity_Time", "Modified_Time", "Created_Time"}
-_REQUIRED: Final = {
-    "Leads": ("Last_Name",),
-    "Contacts": ("Last_Name",),
-    "Calls": ("Subject", "Call_Type", "Call_Start_Time", "Call_Duration"),
-    "Tasks": ("Subject",),
-}
-_CHOICES: Final = {
-    "Call_Type": {"Inbound", "Outbound", "Missed"},
-    "Status": {"Not Started", "Deferred", "In Progress", "Completed", "Waiting for input"},
-    "Priority": {"High", "Highest", "Low", "Lowest", "Normal"},
-}
-#: Of a call that took place.
-_FIXED: Final = {"Call_Type", "Call_Start_Time", "Owner"}
-_LENGTHS: Final = {
-    "First_Name": 40,
-    "Last_Name": 80,
-    "text": 255,
-    "phone": 30,
-    "textarea": 32_000,
-}
-_AT: Final = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d"
-_SHAPES: Final = {
-    "date": re.compile(r"\d{4}-\d\d-\d\d"),
-    "datetime": re.compile(_AT),
-}
-_ALARM: Final = re.compile(rf"FREQ=NONE;ACTION=(EMAIL|POPUP|EMAILANDPOPUP);TRIGGER=DATE-TIME:{_AT}")
-#: The one field that has a related record, by its module.
-_LINKS: Final = {"Leads": "What_Id", "Contacts": "Who_Id"}
+from aftercall.simulator.crms.zoho_records import (
+    CHOICES,
+    FIELDS,
+    FIXED,
+    LINKS,
+    READ_ONLY,
+    REQUIRED,
+    bad_record,
+    check_value,
+    flat,
+)
 
 
 class FakeZoho(FakeCrmApi):
@@ -102,13 +41,13 @@ class FakeZoho(FakeCrmApi):
         self.client_id = "1000.MADEUPCLIENTID"
         self.client_secret = "made-up-client-secret-0f3a"  # noqa: S105 - made up
         self.refresh_token = "1000.made-up-refresh-token.77"  # noqa: S105 - made up
-        self.records: dict[str, dict[str, JsonObject]] = {name: {} for name in _FIELDS}
+        self.records: dict[str, dict[str, JsonObject]] = {name: {} for name in FIELDS}
         self.scopes = {"leads", "contacts", "calls", "tasks", "coql", "settings.fields"}
         #: Fields of leads whose values are there once.
         self.unique: set[str] = set()
         #: As the documentation has it: 10 in 10 minutes.
         self.tokens_left = 10
-        self._custom: dict[str, dict[str, str]] = {name: {} for name in _FIELDS}
+        self._custom: dict[str, dict[str, str]] = {name: {} for name in FIELDS}
         self._unsettled: set[str] = set()
         self._token: str | None = None
         self._clock = 0
@@ -228,7 +167,7 @@ class FakeZoho(FakeCrmApi):
             query = read_query(body["select_query"])
         except QueryError as error:
             raise _refused(400, "SYNTAX_ERROR", str(error)) from None
-        if query.object not in _FIELDS:
+        if query.object not in FIELDS:
             raise _refused(400, "INVALID_QUERY", "invalid module", module=query.object)
         self._need(query.object.lower())
         known = self._fields_of(query.object)
@@ -242,7 +181,7 @@ class FakeZoho(FakeCrmApi):
         found = [
             one
             for id_, one in self.records[query.object].items()
-            if id_ not in self._unsettled and fits(_flat(one), query.where)
+            if id_ not in self._unsettled and fits(flat(one), query.where)
         ]
         found = ordered(found, query.order)[: query.limit]
         if not found:
@@ -257,9 +196,9 @@ class FakeZoho(FakeCrmApi):
     def _make(self, asked: Asked) -> JsonObject:
         module = self._module(asked)
         record = self._record(asked, module)
-        for name in _REQUIRED[module]:
+        for name in REQUIRED[module]:
             if record.get(name) in (None, ""):
-                raise _bad_record("MANDATORY_NOT_FOUND", "required field not found", api_name=name)
+                raise bad_record("MANDATORY_NOT_FOUND", "required field not found", api_name=name)
         self._check_unique(record, module)
         id_ = self._new_id()
         self.records[module][id_] = {"id": id_, **self._now(), **record}
@@ -271,16 +210,16 @@ class FakeZoho(FakeCrmApi):
         id_ = asked.parts["id"]
         record = self._record(asked, module)
         if id_ not in self.records[module]:
-            raise _bad_record("INVALID_DATA", "the id given seems to be invalid", id=id_)
-        if module == "Calls" and (fixed := sorted(record.keys() & _FIXED)):
-            raise _bad_record("INVALID_DATA", "invalid data", api_name=fixed[0])
+            raise bad_record("INVALID_DATA", "the id given seems to be invalid", id=id_)
+        if module == "Calls" and (fixed := sorted(record.keys() & FIXED)):
+            raise bad_record("INVALID_DATA", "invalid data", api_name=fixed[0])
         self.records[module][id_] |= {**record, **self._now()}
         return _done("record updated", id_)
 
     def _list_fields(self, asked: Asked) -> JsonObject:
         self._need("settings.fields")
         module = asked.query.get("module", "")
-        if module not in _FIELDS:
+        if module not in FIELDS:
             raise _refused(400, "INVALID_MODULE", "the module name given seems to be invalid")
         return {
             "fields": [
@@ -289,10 +228,10 @@ class FakeZoho(FakeCrmApi):
                     "field_label": name.replace("_", " "),
                     "data_type": type_,
                     "read_only": False,
-                    "field_read_only": name in _READ_ONLY,
+                    "field_read_only": name in READ_ONLY,
                     "pick_list_values": [
                         {"display_value": value, "actual_value": value}
-                        for value in sorted(_CHOICES.get(name, ()))
+                        for value in sorted(CHOICES.get(name, ()))
                     ],
                 }
                 for name, type_ in self._fields_of(module).items()
@@ -307,7 +246,7 @@ class FakeZoho(FakeCrmApi):
 
     def _module(self, asked: Asked) -> str:
         module = asked.parts["module"]
-        if module not in _FIELDS:
+        if module not in FIELDS:
             raise _refused(400, "INVALID_MODULE", "the module name given seems to be invalid")
         self._need(module.lower())
         return module
@@ -320,9 +259,9 @@ class FakeZoho(FakeCrmApi):
         known = self._fields_of(module)
         for name, value in record.items():
             # The real one leaves unknown fields out without a word: they are a fault here.
-            if name not in known or name in _READ_ONLY:
-                raise _bad_record("INVALID_DATA", "no such field, or read only", api_name=name)
-            _check(name, known[name], value)
+            if name not in known or name in READ_ONLY:
+                raise bad_record("INVALID_DATA", "no such field, or read only", api_name=name)
+            check_value(name, known[name], value)
         self._check_links(record)
         return dict(record)
 
@@ -330,17 +269,17 @@ class FakeZoho(FakeCrmApi):
         for name in sorted(self.unique & record.keys()) if module == "Leads" else ():
             for id_, other in self.records[module].items():
                 if other.get(name) == record[name]:
-                    raise _bad_record("DUPLICATE_DATA", "duplicate data", api_name=name, id=id_)
+                    raise bad_record("DUPLICATE_DATA", "duplicate data", api_name=name, id=id_)
 
     def _check_links(self, record: JsonObject) -> None:
         links = [name for name in ("What_Id", "Who_Id") if name in record]
         if not links:
             return
         module = record.get("$se_module")
-        if links != [_LINKS.get(str(module))]:
-            raise _bad_record("INVALID_DATA", "invalid data", api_name="$se_module")
+        if links != [LINKS.get(str(module))]:
+            raise bad_record("INVALID_DATA", "invalid data", api_name="$se_module")
         if record[links[0]]["id"] not in self.records[str(module)]:
-            raise _bad_record(
+            raise bad_record(
                 "INVALID_DATA",
                 "the related id given seems to be invalid",
                 api_name=links[0],
@@ -348,7 +287,7 @@ class FakeZoho(FakeCrmApi):
             )
 
     def _fields_of(self, module: str) -> dict[str, str]:
-        return {**_FIELDS[module], **self._custom[module]}
+        return {**FIELDS[module], **self._custom[module]}
 
     def _new_id(self) -> str:
         return f"4876876000000{self.new_id():0>6}"
@@ -357,43 +296,6 @@ class FakeZoho(FakeCrmApi):
         self._clock += 1
         at = f"2024-12-25T16:{self._clock // 60:02}:{self._clock % 60:02}+05:30"
         return {"Modified_Time": at, "Created_Time": at}
-
-
-def _flat(record: JsonObject) -> JsonObject:
-    """Lookups are compared by their ids."""
-    return {
-        name: value.get("id") if isinstance(value, dict) else value
-        for name, value in record.items()
-    }
-
-
-def _check(name: str, type_: str, value: Any) -> None:
-    if not _is_of(name, type_, value):
-        raise _bad_record("INVALID_DATA", "invalid data", api_name=name, expected_data_type=type_)
-    if isinstance(value, str) and len(value) > _LENGTHS.get(name, _LENGTHS.get(type_, 255)):
-        raise _bad_record("INVALID_DATA", "invalid data", api_name=name, maximum_length=255)
-
-
-def _is_of(name: str, type_: str, value: Any) -> bool:
-    match type_:
-        case "boolean":
-            return isinstance(value, bool)
-        case "integer" | "double" | "currency":
-            return isinstance(value, int | float) and not isinstance(value, bool)
-        case "lookup" | "ownerlookup":
-            return isinstance(value, dict) and value.keys() == {"id"} and bool(value["id"])
-        case "ALARM":
-            return (
-                isinstance(value, dict)
-                and value.keys() == {"ALARM"}
-                and _ALARM.fullmatch(value["ALARM"]) is not None
-            )
-        case "date" | "datetime":
-            return isinstance(value, str) and _SHAPES[type_].fullmatch(value) is not None
-        case _ if name == "Call_Duration":
-            return isinstance(value, str) and re.fullmatch(r"\d{2,}:[0-5]\d", value) is not None
-        case _:
-            return isinstance(value, str) and value in _CHOICES.get(name, {value})
 
 
 def _object(body: Any) -> JsonObject:
@@ -408,13 +310,6 @@ def _done(message: str, id_: str) -> JsonObject:
             {"code": "SUCCESS", "details": {"id": id_}, "message": message, "status": "success"}
         ]
     }
-
-
-def _bad_record(code: str, message: str, **details: Any) -> Refused:
-    """Accepted as a request, and refused as a record."""
-    return Refused(
-        202, {"data": [{"code": code, "details": details, "message": message, "status": "error"}]}
-    )
 
 
 def _refused(status: int, code: str, message: str, **details: Any) -> Refused:
