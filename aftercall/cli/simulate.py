@@ -1,13 +1,29 @@
-"""`aftercall simulate`: the fake Twenty2 and the fake CRM alone, until Ctrl-C."""
+"""`aftercall simulate`: the fake Twenty2, the fake hooks and the fake CRMs alone, until Ctrl-C."""
 
 import signal
 import threading
+from contextlib import ExitStack
 
 from aftercall.cli.processes import check_port
 from aftercall.cli.session import say
 from aftercall.simulator import SimulatedWorkspace, Simulator
+from aftercall.simulator.crms.fake import FakeCrmApi
+from aftercall.simulator.crms.freshsales import FakeFreshsales
+from aftercall.simulator.crms.hubspot import FakeHubSpot
+from aftercall.simulator.crms.leadsquared import FakeLeadSquared
+from aftercall.simulator.crms.pipedrive import FakePipedrive
+from aftercall.simulator.crms.salesforce import FakeSalesforce
+from aftercall.simulator.crms.zoho import FakeZoho
 
 WORKSPACE = "699ed3b91ee5bee389dcb6a3"
+_CRMS: tuple[type[FakeCrmApi], ...] = (
+    FakeHubSpot,
+    FakeSalesforce,
+    FakeZoho,
+    FakePipedrive,
+    FakeLeadSquared,
+    FakeFreshsales,
+)
 
 
 def run_simulator(*, ports: tuple[int, int], rate_limit: int, seed: int) -> None:
@@ -24,7 +40,9 @@ def run_simulator(*, ports: tuple[int, int], rate_limit: int, seed: int) -> None
     for port in ports:
         if port:
             check_port("127.0.0.1", port)
-    with Simulator(seed=seed, workspaces=[workspace], ports=ports) as simulator:
+    with ExitStack() as running:
+        simulator = running.enter_context(Simulator(seed=seed, workspaces=[workspace], ports=ports))
+        crms = [running.enter_context(kind()) for kind in _CRMS]
         twentytwo, crm = simulator.twentytwo, simulator.crm
         lines = [
             "A fake Twenty2 and a fake CRM are up. Ctrl-C stops them. Start aftercall with:",
@@ -40,7 +58,14 @@ def run_simulator(*, ports: tuple[int, int], rate_limit: int, seed: int) -> None
             f"  curl {twentytwo.server.origin}/_simulator/calls -d "
             '\'{"count": 10, "webhook_url": "…"}\'',
             f"  curl {crm.server.origin}/_simulator/report",
+            "Or one of the fake CRMs, each with what it wants of a destination:",
+            "  aftercall destinations add crm URL --kind KIND --credential-stdin",
+            *(f"  {one.kind:12}{one.url}  {_as_lines(one.credentials)}" for one in crms),
         ]
         say("\n".join(lines))
         while not stop.wait(1.0):
             pass
+
+
+def _as_lines(credentials: dict[str, str]) -> str:
+    return " ".join(f"{name}={value}" for name, value in credentials.items())

@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg
 import requests
 
+from aftercall.crm.description import descriptions
 from aftercall.embedded import StoreUrls
 from tests.api.server import free_port
 from tests.cli.command import ROOT, Command, environment
@@ -65,6 +66,10 @@ def test_the_api_alone_answers_on_its_port_and_stops_cleanly(aftercall: Command)
         assert "Traceback" not in log.read_text()
 
 
+#: A fake CRM of `simulate`: its kind, its address, what it wants.
+CRM_LINE = r"^  (\w+) +http://127\.0\.0\.1:\d+\S*  \w+=\S+"
+
+
 def test_the_simulator_alone_says_how_to_use_it_and_stops_cleanly(stranger: Command) -> None:
     ports = (str(free_port()), str(free_port()))
     arguments = ("simulate", "--twentytwo-port", ports[0], "--crm-port", ports[1])
@@ -72,8 +77,8 @@ def test_the_simulator_alone_says_how_to_use_it_and_stops_cleanly(stranger: Comm
         report = f"http://127.0.0.1:{ports[1]}/_simulator/report"
         wait_until_it_answers(report, process, log)
         deadline = time.monotonic() + 10
-        while "_simulator/report" not in log.read_text():
-            assert time.monotonic() < deadline
+        while set(re.findall(CRM_LINE, log.read_text(), re.MULTILINE)) != set(descriptions()):
+            assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.02)
         [base_url] = re.findall(r"TWENTYTWO_BASE_URL=(\S+)", log.read_text())
         assert base_url == f"http://127.0.0.1:{ports[0]}/api"

@@ -122,6 +122,11 @@ class FakeCrmApi(ABC):
 
     # ---- what a vendor's module says ---------------------------------------
 
+    @property
+    @abstractmethod
+    def credentials(self) -> dict[str, str]:
+        """What a destination is given to get in."""
+
     @abstractmethod
     def routes(self) -> list[Route]:
         """Its endpoints."""
