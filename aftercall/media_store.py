@@ -1,10 +1,12 @@
 """Where recordings and transcripts are kept: a folder, or whatever else `fsspec` has a name for.
 
-A file's name is made of the call's row and the kind, and of nothing that
-somebody else wrote. A file appears whole or not at all: it is written under
-another name, and moved. In a folder nobody but its owner can read it.
+A file's name is made of the call's row, the kind and the content's hash, and of nothing that
+somebody else wrote: another content is another file, so no row tells of what is not there. A
+file appears whole or not at all: it is written under another name, and moved. In a folder
+nobody but its owner can read it.
 """
 
+import hashlib
 import uuid
 from pathlib import Path
 from typing import IO, Any, cast
@@ -32,8 +34,9 @@ class MediaStore:
         return "MediaStore(…)"
 
     def put(self, call_row_id: int, kind: str, body: bytes) -> str:
-        """Keeps it; its path. What was there before is replaced. MediaStoreError."""
-        folder, name = f"{call_row_id % _FOLDERS:03d}", f"{call_row_id}-{kind}"
+        """Keeps it; its path. MediaStoreError."""
+        mark = hashlib.sha256(body).hexdigest()[:16]
+        folder, name = f"{call_row_id % _FOLDERS:03d}", f"{call_row_id}-{kind}-{mark}"
         try:
             files, root = self._open()
             if isinstance(files, LocalFileSystem):

@@ -51,7 +51,8 @@ class Candidate:
     """Somebody whom the CRM found."""
 
     id: str
-    values: Parameters
+    #: What stands in their fields; None: that is not known.
+    values: Parameters | None
     #: Of a sort of people of their own, where a search covers several.
     object: Parameters | None = None
 
@@ -78,6 +79,12 @@ class Ports(Protocol):
 
     def remembered(self, *, since: datetime) -> str | None:
         """The person that we made there for this number lately."""
+
+    def making_since(self) -> datetime | None:
+        """When a person was sent for this number, by whichever call, and no answer came."""
+
+    def begin_making(self) -> None:
+        """A person goes out now."""
 
     def remember(self, remote_id: str | None) -> None:
         """We made them; None: they are not there any more."""
@@ -135,24 +142,25 @@ class Sync:
         if not isinstance(found, list):
             return found
         if not found:
-            return self._nobody(step)
+            return self._nobody()
         chosen = self._choose(found)
-        if isinstance(chosen, list):
-            # Only one is the call's own; `all` is decided anew each time.
-            self._ports.finish("person", remote_id=chosen[0].id, content_hash=None, note=None)
-        return chosen
+        if not isinstance(chosen, list):
+            return chosen
+        # Only one is the call's own; `all` is decided anew each time.
+        self._ports.finish("person", remote_id=chosen[0].id, content_hash=None, note=None)
+        return self._with_values(chosen)
 
     def _read_again(self, id_: str) -> list[Candidate] | DeliveryOutcome:
         is_mixed = self._known["object"].get("is_mixed", False)
         if not self._needs_values() and not is_mixed and self._settings.when_many != "all":
-            return [Candidate(id_, {}, None)]
+            return [Candidate(id_, None, None)]
         found = self._find()
         if not isinstance(found, list):
             return found
         if self._settings.when_many == "all" and found:
-            return sorted(found, key=lambda one: one.id != id_)
+            return self._with_values(sorted(found, key=lambda one: one.id != id_))
         known = [one for one in found if one.id == id_]
-        return known or self._with_values([Candidate(id_, {}, None)])
+        return self._with_values(known or [Candidate(id_, None, None)])
 
     def _find(self) -> list[Candidate] | DeliveryOutcome:
         found = self._look_for(self._crm.person.find, self._known, doing="find the person")
@@ -168,14 +176,18 @@ class Sync:
             candidate = _candidate(one)
             if candidate is not None and candidate.id not in people:
                 people[candidate.id] = candidate
-        return self._with_values(list(people.values()))
+        return list(people.values())
 
     def _with_values(self, people: list[Candidate]) -> list[Candidate] | DeliveryOutcome:
+        """With what stands in their fields, where that matters and can be read."""
         read = self._crm.person.read
         if read is None or not self._needs_values():
             return people
         full = []
         for person in people:
+            if person.values is not None:
+                full.append(person)
+                continue
             known = {**self._known, "person": _person_known(person)}
             found = self._look_for(read, known, doing="read the person")
             if isinstance(found, Bad):
@@ -187,17 +199,19 @@ class Sync:
     def _needs_values(self) -> bool:
         return any(field.mode != "overwrite" for field in self._facts.fields)
 
-    def _nobody(self, step: Step | None) -> list[Candidate] | DeliveryOutcome:
+    def _nobody(self) -> list[Candidate] | DeliveryOutcome:
         remembered = self._ports.remembered(since=self._ports.now() - REMEMBERED_FOR)
         if remembered is not None:
             self._ports.finish("person", remote_id=remembered, content_hash=None, note=None)
-            return [Candidate(remembered, {}, None)]
+            return self._with_values([Candidate(remembered, None, None)])
         if self._settings.when_none == "skip":
             return Skipped(
                 f"{self._crm.name} knows nobody with this number, and the destination does not "
                 "make new people"
             )
-        if step is not None and (outcome := self._let_settle(step)) is not None:
+        # This call's doubt, or that of another call of the same person.
+        since = self._ports.making_since()
+        if since is not None and (outcome := self._let_settle(since)) is not None:
             return outcome
         return self._make_person()
 
@@ -207,8 +221,11 @@ class Sync:
         request = _request(self._crm.person.make, known)
         if (outcome := self._ports.send("person")) is not None:
             return outcome
+        self._ports.begin_making()
         reading = self._ports.ask(request, doing="make the person")
         if isinstance(reading, Bad):
+            if reading.is_certain:
+                self._ports.remember(None)
             return self._not_done("person", reading)
         id_ = _id_in(reading, self._crm.person.make.id)
         if id_ is None:
@@ -220,7 +237,7 @@ class Sync:
         self._ports.finish(
             f"fields:{id_}", remote_id=id_, content_hash=self._fields_hash(), note=None
         )
-        return [Candidate(id_, {}, None)]
+        return [Candidate(id_, None, None)]
 
     def _choose(self, found: list[Candidate]) -> list[Candidate] | DeliveryOutcome:
         if len(found) == 1 or self._settings.when_many == "newest":
@@ -240,6 +257,13 @@ class Sync:
         step, wanted = self._ports.step(name), self._fields_hash()
         if step is not None and step.is_done and step.content_hash == wanted:
             return None
+        unknown = self._unknown_fields(person)
+        if unknown and self._is_too_new(person):
+            return Blocked(
+                f"{self._crm.name}'s search does not show yet whom we made: what stands in "
+                f"{unknown[0]} is not known",
+                timedelta(seconds=min(self._crm.settles_in, 30)),
+            )
         values = values_to_write(self._facts.fields, person.values)
         if values:
             known = {**self._known, **fields_known(values), "person": _person_known(person)}
@@ -251,14 +275,31 @@ class Sync:
             if isinstance(reading, Bad):
                 self._doubt_person(reading)
                 return reading.outcome
-        self._ports.finish(name, remote_id=person.id, content_hash=wanted, note=self._unwritten())
+        self._ports.finish(
+            name, remote_id=person.id, content_hash=wanted, note=self._unwritten(unknown)
+        )
         return None
+
+    def _unknown_fields(self, person: Candidate) -> list[str]:
+        """Those that are written only beside what stands there, and that is not known."""
+        if person.values is not None:
+            return []
+        return [
+            field.field
+            for field in self._facts.fields
+            if _is_said(field) and field.mode != "overwrite"
+        ]
+
+    def _is_too_new(self, person: Candidate) -> bool:
+        since = self._ports.now() - timedelta(seconds=self._crm.settles_in)
+        return self._ports.remembered(since=since) == person.id
 
     def _fields_hash(self) -> bytes:
         return _hash([[field.field, field.mode, field.value] for field in self._facts.fields])
 
-    def _unwritten(self) -> str | None:
-        left = [
+    def _unwritten(self, unknown: list[str]) -> str | None:
+        left = [f"{field}: what stands there could not be read" for field in unknown]
+        left += [
             f"{field.field}: {field.why_not}"
             for field in self._facts.fields
             if field.value is None and field.why_not and "says nothing" not in field.why_not
@@ -275,9 +316,11 @@ class Sync:
         if step is not None and step.is_done:
             return self._change(name, effect, known, step, wanted, doing=doing, note=note)
         if step is not None:
-            if (outcome := self._let_settle(step)) is not None:
+            if (outcome := self._let_settle(step.sent_at)) is not None:
                 return outcome
-            found = self._look_for(effect.find, known, doing=f"see whether to {doing}")
+            found = self._look_for(
+                effect.find, known, doing=f"see whether to {doing}", missing_is_none=False
+            )
             if isinstance(found, Bad):
                 return found.outcome
             if found:
@@ -336,9 +379,9 @@ class Sync:
         self._ports.forget("person")
         self._ports.remember(None)
 
-    def _let_settle(self, step: Step) -> DeliveryOutcome | None:
+    def _let_settle(self, sent_at: datetime) -> DeliveryOutcome | None:
         """In doubt: a search shows what was made only after a while."""
-        left = step.sent_at + timedelta(seconds=self._crm.settles_in) - self._ports.now()
+        left = sent_at + timedelta(seconds=self._crm.settles_in) - self._ports.now()
         if left > timedelta():
             return Blocked(
                 f"an answer of {self._crm.name} never came: it is asked what it did once its "
@@ -347,15 +390,22 @@ class Sync:
             )
         return None
 
-    def _look_for(self, find: Find, known: Parameters, *, doing: str) -> list[Parameters] | Bad:
+    def _look_for(
+        self, find: Find, known: Parameters, *, doing: str, missing_is_none: bool = True
+    ) -> list[Parameters] | Bad:
+        """`missing_is_none`: a 404 says that there is nobody. Else it says nothing."""
         gathered: dict[Any, Parameters] = {}
+        missing: Bad | None = None
+        answers = 0
         for each in _rounds(find, known):
             known_now = {**known, "each": each}
             reading = self._ports.ask(_request(find, known_now), doing=doing)
             if isinstance(reading, Bad):
-                if reading.is_missing:
-                    continue
-                return reading
+                if not reading.is_missing:
+                    return reading
+                missing = reading
+                continue
+            answers += 1
             found = look(str(fill(find.found, known_now)), {"answer": reading.json, **known_now})
             if isinstance(found, dict):
                 found = [found]
@@ -365,6 +415,9 @@ class Sync:
             gathered |= {one["id"]: one for one in found if self._has_number(one)}
             if gathered and not find.every:
                 break
+        if missing is not None and not answers and not missing_is_none:
+            self._doubt_person(missing)
+            return missing
         return list(gathered.values())
 
     def _has_number(self, found: Parameters) -> bool:
@@ -375,13 +428,13 @@ class Sync:
         return any(is_same(wanted, str(one), region=wanted.region) for one in numbers if one)
 
 
-def values_to_write(fields: tuple[FieldValue, ...], current: Parameters) -> Parameters:
-    """By each field's mode, beside what stands there now."""
+def values_to_write(fields: tuple[FieldValue, ...], current: Parameters | None) -> Parameters:
+    """By each field's mode, beside what stands there now; None: that is not known."""
     values: Parameters = {}
     for field in fields:
-        if not _is_said(field):
+        if not _is_said(field) or (current is None and field.mode != "overwrite"):
             continue
-        there = current.get(field.field)
+        there = (current or {}).get(field.field)
         is_there = there is not None and there != "" and there != []
         match field.mode:
             case "overwrite":
@@ -390,12 +443,17 @@ def values_to_write(fields: tuple[FieldValue, ...], current: Parameters) -> Para
                 if not is_there:
                     values[field.field] = field.value
             case _:
-                line = str(field.value)
+                line, above = _lines(field.value), _lines(there)
                 if not is_there:
                     values[field.field] = line
-                elif line not in str(there).split("\n"):
-                    values[field.field] = f"{there}\n{line}"
+                elif f"\n{line}\n" not in f"\n{above}\n":
+                    values[field.field] = f"{above}\n{line}"
     return values
+
+
+def _lines(value: Any) -> str:
+    """As one CRM or another ends its lines."""
+    return str(value).replace("\r\n", "\n").replace("\r", "\n").strip("\n")
 
 
 def _is_said(field: FieldValue) -> bool:
@@ -426,7 +484,7 @@ def fields_known(values: Parameters) -> Parameters:
 
 
 def _person_known(person: Candidate) -> Parameters:
-    return {"id": person.id, "values": person.values}
+    return {"id": person.id, "values": person.values or {}}
 
 
 def _candidate(found: Parameters) -> Candidate | None:
@@ -435,7 +493,7 @@ def _candidate(found: Parameters) -> Candidate | None:
     object_ = found.get("object")
     return Candidate(
         str(found["id"]),
-        found.get("values") or {},
+        found.get("values"),
         object_ if isinstance(object_, dict) else None,
     )
 

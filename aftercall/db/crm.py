@@ -107,17 +107,40 @@ def finish_step(
 
 _FORGET = text(
     """
-    DELETE FROM crm_steps WHERE call_row_id = :call_row_id AND destination_id = :destination_id
-      AND step = :step
+    DELETE FROM crm_steps s USING deliveries d
+    WHERE d.id = :delivery_id AND d.lease_token = :token
+      AND s.call_row_id = d.call_row_id AND s.destination_id = d.destination_id AND s.step = :step
     """
 )
 
 
-def forget_step(executor: Executor, call_row_id: int, destination_id: uuid.UUID, step: str) -> None:
-    """It did not happen."""
-    executor.execute(
-        _FORGET, {"call_row_id": call_row_id, "destination_id": destination_id, "step": step}
+def forget_step(executor: Executor, delivery_id: uuid.UUID, token: uuid.UUID, step: str) -> None:
+    """It did not happen. Who has lost the lease has no say any more."""
+    executor.execute(_FORGET, {"delivery_id": delivery_id, "token": token, "step": step})
+
+
+_HAS_NEWER = text(
+    """
+    SELECT EXISTS (
+      SELECT FROM deliveries d JOIN deliveries newer
+        ON newer.call_row_id = d.call_row_id AND newer.destination_id = d.destination_id
+      WHERE d.id = :delivery_id AND newer.revision > d.revision AND newer.state = 'delivered'
     )
+    """
+)
+
+
+def has_newer(executor: Executor, delivery_id: uuid.UUID) -> bool:
+    """Whether a later version of its call is there already."""
+    return bool(executor.execute(_HAS_NEWER, {"delivery_id": delivery_id}).scalar_one())
+
+
+_HAS_WRITTEN = text("SELECT EXISTS (SELECT FROM crm_steps WHERE destination_id = :id)")
+
+
+def has_written(executor: Executor, destination_id: uuid.UUID) -> bool:
+    """Whether anything was written there."""
+    return bool(executor.execute(_HAS_WRITTEN, {"id": destination_id}).scalar_one())
 
 
 # ---- people ------------------------------------------------------------------
@@ -125,7 +148,7 @@ def forget_step(executor: Executor, call_row_id: int, destination_id: uuid.UUID,
 
 @dataclass(frozen=True, slots=True)
 class RememberedPerson:
-    """Whom we made for a number, and when; None: nobody."""
+    """Whom we made for a number, and when. Only a time: somebody went out, and no answer came."""
 
     remote_id: str | None
     made_at: datetime | None
@@ -150,9 +173,7 @@ _RELEASE_PERSON = text(
 )
 _REMEMBER = text(
     """
-    UPDATE crm_people SET remote_id = :remote_id,
-      made_at = CASE WHEN CAST(:remote_id AS text) IS NULL THEN NULL
-        ELSE CAST(:now AS timestamptz) END
+    UPDATE crm_people SET remote_id = :remote_id, made_at = :at
     WHERE destination_id = :destination_id AND number = :number
     """
 )
@@ -195,11 +216,11 @@ def remember_person(
     number: str,
     remote_id: str | None,
     *,
-    now: datetime,
+    at: datetime | None,
 ) -> None:
-    """We made them there; None: they are not there any more."""
+    """We made them there, then. No id: they went out then, and no answer came. Neither: nobody."""
     where = {"destination_id": destination_id, "number": number}
-    executor.execute(_REMEMBER, {**where, "remote_id": remote_id, "now": now})
+    executor.execute(_REMEMBER, {**where, "remote_id": remote_id, "at": at})
 
 
 # ---- tokens ------------------------------------------------------------------
@@ -231,7 +252,7 @@ _SAVE_TOKEN = text(
     """
     UPDATE crm_tokens SET lease_until = NULL, token_sealed = coalesce(:token, token_sealed),
       expires_at = coalesce(:expires_at, expires_at)
-    WHERE destination_id = :id
+    WHERE destination_id = :id AND lease_until = :lease_until
     """
 )
 
@@ -255,10 +276,17 @@ def save_token(
     *,
     token_sealed: str | None,
     expires_at: datetime | None,
+    lease_until: datetime,
 ) -> None:
-    """Ends the lease; None: there is no new one."""
+    """Ends our lease; None: there is no new one. Nothing when it is not ours any more."""
     executor.execute(
-        _SAVE_TOKEN, {"id": destination_id, "token": token_sealed, "expires_at": expires_at}
+        _SAVE_TOKEN,
+        {
+            "id": destination_id,
+            "token": token_sealed,
+            "expires_at": expires_at,
+            "lease_until": lease_until,
+        },
     )
 
 

@@ -503,7 +503,8 @@ class CrmPerson(Base):
     )
     #: E.164.
     number: Mapped[str] = mapped_column(String(32), primary_key=True)
-    #: The one that we made there; searches find it only after a while.
+    #: The one that we made there; searches find it only after a while. Only a time: one went out
+    #: then, and no answer came.
     remote_id: Mapped[str | None]
     made_at: Mapped[datetime | None]
     #: The delivery that is at work on this person, and until when.

@@ -54,16 +54,17 @@ def backfill_destination(
             for call, payload in found
             if payload is not None and _wants(destination, call, payload)
         ]
+        # Whoever has had any version of a call has had the call.
+        known = deliveries_db.known_pairs(session, [one.call_row_id for one in wanted])
+        new = [one for one in wanted if (one.call_row_id, destination.id) not in known]
         if preview:
-            there = deliveries_db.count_there(session, wanted)
-            return BackfillView(
-                looked_at=len(found), wanted=len(wanted), queued=len(wanted) - there
-            )
-        made = deliveries_db.insert_deliveries(session, wanted, now=now)
+            there = deliveries_db.count_there(session, new)
+            return BackfillView(looked_at=len(found), wanted=len(wanted), queued=len(new) - there)
+        made = deliveries_db.insert_deliveries(session, new, now=now)
         record(
             session, by, "destination.backfilled", destination.id, name=destination.name, count=made
         )
-        ids = [one.id for one in wanted if one.state is DeliveryState.QUEUED]
+        ids = [one.id for one in new if one.state is DeliveryState.QUEUED]
     service.doorbell.ring_deliver(ids)
     return BackfillView(looked_at=len(found), wanted=len(wanted), queued=made)
 

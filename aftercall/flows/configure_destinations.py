@@ -9,6 +9,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 from pydantic import ValidationError
@@ -144,6 +145,7 @@ def change_destination(
             fields = changed_fields(_current(service, row), spec.model_dump())
             record(session, by, action, row.id, name=row.name, fields=fields)
             _check_workspace(session, spec)
+            _check_account(session, row, spec)
             if spec.url != row.url:
                 _check_reachable(service, spec)
             _write(service, session, row, spec, now=now)
@@ -252,6 +254,7 @@ def _apply(
     wanted |= spec.model_dump(include=spec.model_fields_set & {"secret", "enabled"})
     if wanted == before:
         return Applied(spec.name, "unchanged", None)
+    _check_account(session, row, DestinationSpec.model_validate(wanted))
     _write(service, session, row, DestinationSpec.model_validate(wanted), now=service.clock())
     session.flush()
     fields = changed_fields(before, wanted)
@@ -421,6 +424,8 @@ def _write(
     service: Service, session: Session, row: Destination, spec: DestinationSpec, *, now: datetime
 ) -> None:
     was_enabled = row.enabled
+    if (spec.url, spec.kind) != (row.url, row.kind):
+        crm_db.drop_tokens(session, [row.id])
     for name in _FIELDS:
         setattr(row, name, getattr(spec, name))
     # Those that no key opens any more read as none: to set none clears them.
@@ -514,6 +519,18 @@ def _seal_texts(service: Service, texts: dict[str, str]) -> str | None:
 def _check_credentials(spec: DestinationSpec) -> None:
     if faults := missing_credentials(spec):
         raise Invalid(faults)
+
+
+def _check_account(session: Session, row: Destination, spec: DestinationSpec) -> None:
+    """The ids that the ledger has of people and calls are those of one account."""
+    if row.kind == WEBHOOK and spec.kind == WEBHOOK:
+        return
+    is_another = spec.kind != row.kind or urlsplit(spec.url).netloc != urlsplit(row.url).netloc
+    if is_another and row.kind != WEBHOOK and crm_db.has_written(session, row.id):
+        raise Conflict(
+            f"{row.name} has written into {row.kind} already, and what it remembers of people "
+            "and calls there is not true elsewhere: make a new destination for the other account"
+        )
 
 
 def _check_reachable(service: Service, spec: DestinationSpec) -> None:

@@ -5,6 +5,7 @@ Every write is one short statement; no transaction is open while a CRM is asked.
 
 import json
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,7 +18,7 @@ from aftercall.crm.description import Description
 from aftercall.crm.sync import CrmRequest, Step
 from aftercall.db import crm as crm_db
 from aftercall.domain.exchange import Exchange
-from aftercall.domain.outcomes import Blocked, DeliveryOutcome
+from aftercall.domain.outcomes import Blocked, DeliveryOutcome, Retry
 from aftercall.domain.work import ClaimedDelivery
 from aftercall.flows.crm_tokens import Token, get_token
 from aftercall.flows.service import Service
@@ -60,6 +61,9 @@ class CrmPorts:
         self._service, self._claim, self._crm = service, claim, description
         self._credentials, self._number, self._ask = credentials, number, ask
         self._person = crm_db.RememberedPerson(None, None)
+        #: Of this turn: another worker's turn at the same delivery has another.
+        self._turn = uuid.uuid4()
+        self._has_progress = False
         self.heard = Heard()
         with service.database.statements() as connection:
             rows = crm_db.steps_of(connection, [claim.call_row_id], claim.destination_id)
@@ -75,7 +79,7 @@ class CrmPorts:
                 connection,
                 claim.destination_id,
                 self._number,
-                token=claim.id,
+                token=self._turn,
                 until=self._lease_until(),
                 now=self.now(),
             )
@@ -92,20 +96,28 @@ class CrmPorts:
                 connection,
                 self._claim.destination_id,
                 self._number,
-                token=self._claim.id,
+                token=self._turn,
             )
 
     def remembered(self, *, since: datetime) -> str | None:
         at = self._person.made_at
         return self._person.remote_id if at is not None and at > since else None
 
+    def making_since(self) -> datetime | None:
+        return self._person.made_at if self._person.remote_id is None else None
+
+    def begin_making(self) -> None:
+        self._note_person(None, at=self.now())
+
     def remember(self, remote_id: str | None) -> None:
-        now = self.now()
+        self._note_person(remote_id, at=self.now() if remote_id else None)
+
+    def _note_person(self, remote_id: str | None, *, at: datetime | None) -> None:
         with self._service.database.statements() as connection:
             crm_db.remember_person(
-                connection, self._claim.destination_id, self._number, remote_id, now=now
+                connection, self._claim.destination_id, self._number, remote_id, at=at
             )
-        self._person = crm_db.RememberedPerson(remote_id, now if remote_id else None)
+        self._person = crm_db.RememberedPerson(remote_id, at)
 
     # ---- the ledger --------------------------------------------------------
 
@@ -136,15 +148,14 @@ class CrmPorts:
                 note=note,
                 now=now,
             )
+        self._has_progress = True
         self._steps[name] = Step(
             sent_at=now, is_done=True, remote_id=remote_id, content_hash=content_hash
         )
 
     def forget(self, name: str) -> None:
         with self._service.database.statements() as connection:
-            crm_db.forget_step(
-                connection, self._claim.call_row_id, self._claim.destination_id, name
-            )
+            crm_db.forget_step(connection, self._claim.id, self._claim.lease_token, name)
         self._steps.pop(name, None)
 
     def now(self) -> datetime:
@@ -173,9 +184,7 @@ class CrmPorts:
             self._lease_until() - self.now() - _RESERVE,
         )
         if timeout < _LEAST:
-            return Bad(
-                Blocked("it goes on in a moment: this turn is over", timedelta()), is_certain=True
-            )
+            return Bad(self._over(), is_certain=True)
         connection = Connection(
             (token and token.api) or api_of(self._crm, self._claim.url),
             self._credentials,
@@ -189,6 +198,12 @@ class CrmPorts:
         self.heard.elapsed += exchange.elapsed
         self.heard.secrets = connection.secrets
         return read_answer(exchange, self._crm, doing=doing, now=self.now())
+
+    def _over(self) -> DeliveryOutcome:
+        """A turn that has got nowhere spends an attempt: the next may not get further either."""
+        if self._has_progress:
+            return Blocked("it goes on in a moment: this turn is over", timedelta())
+        return Retry(f"{self._crm.name} is too slow for one turn: it got nowhere in time")
 
     def _token(self, *, refused: Token | None) -> Token | Bad | None:
         if self._crm.auth.oauth is None:

@@ -62,7 +62,9 @@ def get_token(
         with service.database.statements() as connection_:
             is_ours = crm_db.lease_token(connection_, destination_id, until=now + _LEASE, now=now)
         if is_ours:
-            return _refresh(service, destination_id, description, connection, ask=ask)
+            return _refresh(
+                service, destination_id, description, connection, ask=ask, lease=now + _LEASE
+            )
         if time.monotonic() > end:
             return Bad(
                 Blocked("another worker is getting a new token", timedelta(seconds=2)),
@@ -90,6 +92,7 @@ def _refresh(
     connection: Connection,
     *,
     ask: Callable[[Request], Exchange],
+    lease: datetime,
 ) -> Token | Bad:
     oauth = description.auth.oauth
     assert oauth is not None  # noqa: S101 - who asks for a token has one
@@ -112,7 +115,11 @@ def _refresh(
     finally:
         with service.database.statements() as statements:
             crm_db.save_token(
-                statements, destination_id, token_sealed=sealed, expires_at=expires_at
+                statements,
+                destination_id,
+                token_sealed=sealed,
+                expires_at=expires_at,
+                lease_until=lease,
             )
     return result
 

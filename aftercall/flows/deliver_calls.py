@@ -382,6 +382,11 @@ def _disable(executor: Executor, claim: ClaimedDelivery, reason: str, *, now: da
         )
 
 
+def _for_the_log(claim: ClaimedDelivery, reason: str | None) -> str | None:
+    """A CRM's messages quote people's names and addresses: the log has the step alone."""
+    return reason if reason is None or claim.kind == WEBHOOK else reason.partition(":")[0]
+
+
 def _log(result: Sent, step: DeliveryStep) -> None:
     claim = result.claim
     write = log.warning if isinstance(result.outcome, Dead) else log.info
@@ -395,7 +400,7 @@ def _log(result: Sent, step: DeliveryStep) -> None:
         attempt=claim.attempts + 1,
         outcome=attempt_outcome(result.outcome, is_dead=step.state is DeliveryState.DEAD).value,
         status_code=result.status_code,
-        reason=step.error,
+        reason=_for_the_log(claim, step.error),
         duration_ms=int(result.elapsed / timedelta(milliseconds=1)),
         next_due_at=step.due_at.isoformat() if step.state is DeliveryState.QUEUED else None,
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from aftercall.crm.description import Description, descriptions
@@ -20,8 +20,9 @@ from aftercall.crm.facts import Facts, facts_of, marker_of
 from aftercall.crm.mapping import MappingError, make_data
 from aftercall.crm.sync import Sync
 from aftercall.crm.sync_settings import SyncSettings
+from aftercall.db import crm as crm_db
 from aftercall.domain.exchange import Answer, Exchange
-from aftercall.domain.outcomes import Blocked, Dead, DeliveryOutcome, Retry
+from aftercall.domain.outcomes import Blocked, Dead, DeliveryOutcome, Retry, Skipped
 from aftercall.domain.work import ClaimedDelivery
 from aftercall.flows.crm_ports import Ask, CrmPorts, Heard, open_credentials
 from aftercall.flows.service import Service
@@ -90,7 +91,7 @@ class CrmSyncer:
     def _sync(self, claim: ClaimedDelivery) -> Synced:
         try:
             return sync_call(self._service, claim, ask=self._ask)
-        except (DBAPIError, PoolTimeout) as error:
+        except (OperationalError, InterfaceError, PoolTimeout) as error:
             # What was sent stands in the ledger; what came of it is asked of the CRM.
             log.warning("database.unreachable", error=type(error).__name__)
             return _stopped(Blocked("the database did not answer", timedelta(seconds=5)))
@@ -120,6 +121,9 @@ def sync_call(service: Service, claim: ClaimedDelivery, *, ask: Ask) -> Synced:
         number=facts.number.e164 if facts.number else "",
         ask=ask,
     )
+    with service.database.statements() as connection:
+        if crm_db.has_newer(connection, claim.id):
+            return _stopped(Skipped("a later version of this call has been written there already"))
     if (outcome := ports.lease_person()) is not None:
         return _stopped(outcome)
     try:

@@ -4,10 +4,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from aftercall.flows import configure_destinations as destinations
+from aftercall.flows.backfill_destination import backfill_destination
 from aftercall.flows.crm_ports import CrmPorts
-from aftercall.flows.errors import Invalid
+from aftercall.flows.errors import Conflict, Invalid
 from aftercall.flows.look import show_call
 from aftercall.flows.preview_destination import PreviewSpec, preview_destination
 from aftercall.flows.replay import replay_delivery
@@ -167,6 +169,74 @@ def test_a_worker_that_ends_between_the_answer_and_its_record_makes_nothing_twic
     bench.clock.now += timedelta(minutes=1)
     sweep(bench.service, waiting_messages=lambda _: 0)
     assert bench.states() == ["queued"]
+    bench.go_on()
+    assert bench.states() == ["delivered"], bench.errors()
+    assert_once(bench)
+
+
+def test_another_call_waits_while_a_person_is_in_doubt(bench: Bench) -> None:
+    bench.connect()
+    bench.vendor.fake.fail_next("make", Trouble.LOST_ANSWER)
+    bench.save(call_id="call_1")
+    bench.run_one()
+    bench.save(call_id="call_2")
+    bench.clock.now += timedelta(seconds=5)
+    bench.deliver()
+    assert len(bench.vendor.fake.asked("make")) == 1
+    bench.clock.now += timedelta(minutes=1)
+    sweep(bench.service, waiting_messages=lambda _: 0)
+    bench.go_on(rounds=12)
+    assert bench.states() == ["delivered", "delivered"], bench.errors()
+    assert len(bench.vendor.people()) == 1
+    assert len(bench.vendor.calls()) == 2
+
+
+def test_what_the_first_call_appended_is_there_after_the_second(bench: Bench) -> None:
+    bench.connect()
+    bench.go(call_id="call_1")
+    bench.save(call_id="call_2", output_parameters={"note": "Has bought"})
+    # Its search may not show them yet.
+    bench.deliver()
+    bench.go_on()
+    assert bench.states() == ["delivered", "delivered"], bench.errors()
+    (person,) = bench.vendor.people().values()
+    assert person[bench.vendor.notes].split("\n") == ["Wants a brochure", "Has bought"]
+
+
+def test_an_older_version_is_not_written_over_a_newer(bench: Bench) -> None:
+    bench.connect()
+    bench.go()
+    (first,) = delivery_rows(bench.service)
+    with bench.service.database.transaction() as session:
+        session.execute(
+            text(
+                "INSERT INTO deliveries SELECT gen_random_uuid(), call_row_id, destination_id, 2, "
+                "type, 'delivered', due_at, 1, 0, NULL, NULL, NULL, created_at, now() "
+                "FROM deliveries"
+            )
+        )
+    replay_delivery(bench.service, first.id)
+    before = len(bench.vendor.fake.asked())
+    bench.go_on()
+    assert sorted(bench.states()) == ["delivered", "skipped"]
+    assert len(bench.vendor.fake.asked()) == before
+
+
+def test_a_destination_is_not_moved_to_another_account(bench: Bench) -> None:
+    id_ = bench.connect()
+    destinations.change_destination(bench.service, id_, {"url": "http://127.0.0.1:9"})
+    destinations.change_destination(bench.service, id_, {"url": bench.vendor.fake.url})
+    bench.go()
+    with pytest.raises(Conflict, match="new destination"):
+        destinations.change_destination(bench.service, id_, {"url": "http://127.0.0.1:9"})
+
+
+def test_past_calls_are_filled_in_once(bench: Bench) -> None:
+    bench.save()
+    id_ = bench.connect()
+    assert backfill_destination(bench.service, id_, count=10, preview=True).queued == 1
+    assert backfill_destination(bench.service, id_, count=10).queued == 1
+    assert backfill_destination(bench.service, id_, count=10).queued == 0
     bench.go_on()
     assert bench.states() == ["delivered"], bench.errors()
     assert_once(bench)

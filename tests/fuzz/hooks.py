@@ -66,5 +66,8 @@ def before_call(
         case.path_parameters["destination_id"] = str(uuid.UUID(int=2))
     if "replay_id" in case.path_parameters:
         case.path_parameters["replay_id"] = str(uuid.UUID(int=1))
+    if case.path == "/api/v1/workspaces/{workspace_id}" and isinstance(case.body, dict):
+        good = {"region": "IN", "time_zone": "Asia/Kolkata"}
+        case.body.update({name: good[name] for name in case.body if name in good})
     if case.path.startswith("/api/v1/destinations") and isinstance(case.body, dict):
         case.body.update({name: _GOOD_FIELDS[name] for name in case.body if name in _GOOD_FIELDS})
