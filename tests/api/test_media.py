@@ -222,7 +222,7 @@ def test_a_link_of_twentytwos_that_is_not_good_is_followed_by_nobody(
 def test_a_file_that_is_gone_is_a_404_and_in_the_log(api: Api, media: Media) -> None:
     media.save()
     media.fetch()
-    for file in (api.log.parent / ".aftercall" / "media").rglob("*-recording"):
+    for file in (api.log.parent / ".aftercall" / "media").rglob("*-recording-*"):
         file.unlink()
     assert_problem(api.open(media.path()), 404, "cannot be read")
     assert "media.unreadable" in Path(api.log).read_text()

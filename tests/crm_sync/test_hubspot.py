@@ -124,7 +124,9 @@ def test_a_call_and_a_task_that_have_news_are_changed_and_not_made_again(bench: 
     objects = fake_of(bench).objects
     ((_, call),) = objects["calls"].items()
     ((_, task),) = objects["tasks"].items()
-    assert call["hubspot_owner_id"] == task["hubspot_owner_id"] == "4711"
+    assert call["hubspot_owner_id"] == "4711"
+    # Somebody may have taken the task over.
+    assert "hubspot_owner_id" not in task
     assert task["hs_task_subject"] == "Ring again"
 
 

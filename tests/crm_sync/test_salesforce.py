@@ -144,7 +144,8 @@ def test_what_cannot_be_changed_is_left_out_when_a_call_has_news(bench: Bench) -
     bench.go_on()
     assert bench.states() == ["delivered"], bench.errors()
     (call,) = tasks(bench, "Call")
-    assert call["Status"] == "Deferred"
+    assert len(fake_of(bench).asked("change_call")) == 1
+    assert call["Status"] == "Completed"
 
 
 def test_the_check_says_that_the_secret_is_wrong_and_not_the_secret(bench: Bench) -> None:
