@@ -1,6 +1,8 @@
 """/api/v1/workspaces: credentials (write-only), limits, blocks."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Path
 
 from aftercall.flows import look
 from aftercall.flows.check_workspace import check_workspace, release
@@ -8,6 +10,11 @@ from aftercall.flows.configure_workspaces import WorkspaceSpec, set_workspace
 from aftercall.flows.overview import use_of
 from aftercall.flows.views import Page, WorkspaceCheckView, WorkspaceUseView, WorkspaceView
 from api.access import ActorOf, ServiceOf
+
+#: Twenty2 gets it in a header. The flow checks it; this is for the document.
+WorkspaceId = Annotated[
+    str, Path(json_schema_extra={"pattern": "^[!-~]([ -~]{0,126}[!-~])?$", "maxLength": 128})
+]
 
 router = APIRouter(prefix="/workspaces", tags=["workspaces"])
 
@@ -42,6 +49,8 @@ def show(service: ServiceOf, workspace_id: str) -> WorkspaceView:
 
 
 @router.put("/{workspace_id:path}")
-def put(service: ServiceOf, by: ActorOf, workspace_id: str, spec: WorkspaceSpec) -> WorkspaceView:
+def put(
+    service: ServiceOf, by: ActorOf, workspace_id: WorkspaceId, spec: WorkspaceSpec
+) -> WorkspaceView:
     """Makes the workspace, or sets what is given. New credentials release a block."""
     return set_workspace(service, workspace_id, spec, by=by)
