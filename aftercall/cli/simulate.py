@@ -16,6 +16,8 @@ from aftercall.simulator.crms.salesforce import FakeSalesforce
 from aftercall.simulator.crms.zoho import FakeZoho
 
 WORKSPACE = "699ed3b91ee5bee389dcb6a3"
+#: Seconds until the fakes' searches show what was made.
+_SETTLES_EVERY = 2.0
 _CRMS: tuple[type[FakeCrmApi], ...] = (
     FakeHubSpot,
     FakeSalesforce,
@@ -63,8 +65,9 @@ def run_simulator(*, ports: tuple[int, int], rate_limit: int, seed: int) -> None
             *(f"  {one.kind:12}{one.url}  {_as_lines(one.credentials)}" for one in crms),
         ]
         say("\n".join(lines))
-        while not stop.wait(1.0):
-            pass
+        while not stop.wait(_SETTLES_EVERY):
+            for one in crms:
+                one.settle()
 
 
 def _as_lines(credentials: dict[str, str]) -> str:

@@ -115,6 +115,10 @@ class FakeCrmApi(ABC):
         with self._lock:
             return [one for one in self._asked if step in (None, one.step)]
 
+    def settle(self) -> None:
+        """Its search shows all that is there, where it takes a while to."""
+        return
+
     def new_id(self) -> str:
         with self._lock:
             self._next_id += 1
