@@ -20,6 +20,7 @@ from api.connections import raise_file_limit
 from api.console.install import install_console
 from api.console.live import Live, ended_by_signals
 from api.docs import install_docs
+from api.examples import install_examples
 from api.metrics import make_registry
 from api.probes import Probes
 from api.problems import PROBLEMS, install_problems
@@ -78,6 +79,7 @@ def create_app() -> FastAPI:
     operator.include_router(calls.exports)
     app.include_router(operator)
     install_docs(app)
+    install_examples(app)
     install_console(app)
     return app
 

@@ -9,6 +9,7 @@ from aftercall.flows.audit import CLI
 from aftercall.flows.check_workspace import check_workspace, release
 from aftercall.flows.configure_workspaces import WorkspaceSpec, set_workspace
 from aftercall.flows.errors import invalid_from
+from aftercall.flows.overview import use_of
 from aftercall.flows.views import Page
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="As the API answers.")
@@ -117,3 +118,20 @@ def release_(workspace_id: str, as_json: bool) -> None:
         show_json(view)
     else:
         say(f"{view.workspace_id}: {view.block_reason or 'works'}")
+
+
+@workspaces.command("use")
+@click.argument("workspace_id")
+@_as_json
+def use(workspace_id: str, as_json: bool) -> None:
+    """How much of its limit the last minute has used. Takes nothing of it."""
+    with open_session() as service:
+        view = use_of(service, look.show_workspace(service, workspace_id))
+    if as_json:
+        show_json(view)
+    elif view.is_blocked:
+        say(f"{workspace_id} is blocked: {view.block_reason}")
+    elif view.used_now is None:
+        say(f"Redis does not answer: it knows what is used. The limit is {view.rate_limit}.")
+    else:
+        say(f"{view.used_now} of {view.rate_limit} requests in the last minute")

@@ -59,3 +59,10 @@ def test_nobody_to_ask_is_no_traceback(aftercall: Command) -> None:
     result = aftercall("workspaces", "set", "ws_2")
     assert result.code != 0
     assert "Traceback" not in result.said
+
+
+def test_its_use_is_told_and_as_json_as_the_api_answers(aftercall: Command, api: Api) -> None:
+    said = aftercall.ok("workspaces", "use", WORKSPACE.id)
+    assert "requests in the last minute" in said
+    as_json = aftercall.ok("workspaces", "use", WORKSPACE.id, "--json")
+    assert json.loads(as_json) == api.get(f"/workspaces/{WORKSPACE.id}/use")
