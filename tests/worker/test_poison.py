@@ -67,7 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
             os.kill(victim, signal.SIGKILL)
             return
         # In hand while the poison is asked for.
-        time.sleep(1)
+        time.sleep(2)
         call = {
             "call_id": call_id,
             "status": "completed",
