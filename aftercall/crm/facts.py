@@ -241,7 +241,7 @@ def _known(
         "last_name": _names(name)[1] or (number.e164 if number else "Unknown"),
         "mapped": [field.field for field in settings.fields],
         "object": {"key": object_, **description.objects[object_]},
-        "options": _options(description, settings),
+        "options": options_of(description, settings),
         "title": f"AI call, {'incoming' if is_inbound else 'outgoing'}",
         "summary": summary,
         "summary_html": _html(summary),
@@ -250,7 +250,8 @@ def _known(
     }
 
 
-def _options(description: Description, settings: SyncSettings) -> Parameters:
+def options_of(description: Description, settings: SyncSettings) -> Parameters:
+    """What a person said, else what is usual there."""
     defaults = {need.key: need.default for need in description.options}
     return {**defaults, **{key: value for key, value in settings.options.items() if value}}
 

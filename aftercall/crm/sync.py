@@ -218,7 +218,7 @@ class Sync:
     def _make_person(self) -> list[Candidate] | DeliveryOutcome:
         values = {field.field: field.value for field in self._facts.fields if _is_said(field)}
         known = {**self._known, **fields_known(values)}
-        request = _request(self._crm.person.make, known)
+        request = request_of(self._crm.person.make, known)
         if (outcome := self._ports.send("person")) is not None:
             return outcome
         self._ports.begin_making()
@@ -270,7 +270,7 @@ class Sync:
             if person.object is not None:
                 known["object"] = person.object
             reading = self._ports.ask(
-                _request(self._crm.person.change, known), doing="write the fields"
+                request_of(self._crm.person.change, known), doing="write the fields"
             )
             if isinstance(reading, Bad):
                 self._doubt_person(reading)
@@ -311,7 +311,7 @@ class Sync:
     def _make_once(
         self, name: str, effect: Effect, known: Parameters, *, doing: str, note: str | None = None
     ) -> DeliveryOutcome | None:
-        request = _request(effect.make, known)
+        request = request_of(effect.make, known)
         wanted, step = _hash(request.body), self._ports.step(name)
         if step is not None and step.is_done:
             return self._change(name, effect, known, step, wanted, doing=doing, note=note)
@@ -352,7 +352,7 @@ class Sync:
         """The call has news: what stands there is told them, where that can be done."""
         if step.content_hash == wanted or effect.change is None:
             return None
-        request = _request(effect.change, {**known, "made": {"id": step.remote_id}})
+        request = request_of(effect.change, {**known, "made": {"id": step.remote_id}})
         reading = self._ports.ask(request, doing=f"{doing} anew")
         if isinstance(reading, Bad):
             if not reading.is_missing:
@@ -399,7 +399,7 @@ class Sync:
         answers = 0
         for each in _rounds(find, known):
             known_now = {**known, "each": each}
-            reading = self._ports.ask(_request(find, known_now), doing=doing)
+            reading = self._ports.ask(request_of(find, known_now), doing=doing)
             if isinstance(reading, Bad):
                 if not reading.is_missing:
                     return reading
@@ -464,7 +464,8 @@ def _rounds(find: Find, known: Parameters) -> list[Any]:
     return [None] if find.for_each is None else list(look(find.for_each, known) or [])
 
 
-def _request(template: RequestTemplate, known: Parameters) -> CrmRequest:
+def request_of(template: RequestTemplate, known: Parameters) -> CrmRequest:
+    """A description's request, filled. A parameter that is null is left out."""
     query = {name: fill(value, known) for name, value in template.query.items()}
     return CrmRequest(
         method=template.method,

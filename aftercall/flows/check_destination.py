@@ -10,11 +10,12 @@ from datetime import timedelta
 from aftercall.crm.answers import Bad, read_answer
 from aftercall.crm.connection import Connection, api_of, as_request
 from aftercall.crm.description import Check, Description, RequestTemplate, descriptions
+from aftercall.crm.facts import options_of
 from aftercall.crm.mapping import MappingError
 from aftercall.crm.sending import HookSender
-from aftercall.crm.sync import CrmRequest
+from aftercall.crm.sync import request_of
 from aftercall.crm.sync_settings import SyncSettings
-from aftercall.crm.templates import fill, fill_path, look
+from aftercall.crm.templates import look
 from aftercall.db.destinations import get_destination
 from aftercall.db.models import Destination
 from aftercall.domain.exchange import Answer, Exchange
@@ -47,7 +48,7 @@ class _Asker:
                 "key": self.settings.object or self.crm.default_object,
                 **self.crm.objects[self.settings.object or self.crm.default_object],
             },
-            "options": self.settings.options,
+            "options": options_of(self.crm, self.settings),
             "mapped": [field.field for field in self.settings.fields],
         }
 
@@ -60,13 +61,7 @@ class _Asker:
             if isinstance(token, Bad):
                 return token
             connection = Connection(token.api or connection.api, self._credentials, token.value)
-        asked = CrmRequest(
-            template.method,
-            fill_path(template.path, self.known),
-            {name: str(fill(value, self.known)) for name, value in template.query.items()},
-            fill(template.body, self.known),
-            template.encoding,
-        )
+        asked = request_of(template, self.known)
         exchange = self._ask(as_request(asked, connection, self.crm.auth, timeout=_TIMEOUT))
         self.elapsed += exchange.elapsed
         return without_secrets(exchange, connection.secrets)
