@@ -1,46 +1,49 @@
 """Runs migrations on the database of the settings, or on the URL that `aftercall migrate` passes.
 
-Waits at most a few seconds for a lock, so that a migration never queues all
-of production up behind itself.
+How long each may wait and take, and what happens then, stands in aftercall/db/migrating.py.
 """
 
-import time
-
 from alembic import context
-from sqlalchemy import Connection, create_engine, pool, text
+from sqlalchemy import Connection
 
+from aftercall.db.migrating import migrating, run_patiently
 from aftercall.db.models import Base
-from aftercall.db.session import database_url
+from aftercall.db.schema import note_who_is_served, say_in_the_log
 from aftercall.settings import load_settings
 from aftercall.stores import find_stores
-
-#: Two `aftercall migrate` at once take turns.
-MIGRATION_LOCK = 7_130_151_018_120_117
 
 
 def run() -> None:
     url = context.config.attributes.get("url") or _url_of_settings()
-    engine = create_engine(database_url(url), poolclass=pool.NullPool)
-    with engine.connect() as connection:
-        _wait_for_turn(connection)
-        connection.execute(text("SET lock_timeout = '5s'"))
-        connection.commit()
-        context.configure(
-            connection=connection, target_metadata=Base.metadata, compare_server_default=True
-        )
-        with context.begin_transaction():
-            context.run_migrations()
-        connection.commit()
-    engine.dispose()
+    say = context.config.attributes.get("say") or say_in_the_log
+    with migrating(url, say=say) as connection:
+        run_patiently(connection, lambda: _run_on(connection), say=say)
 
 
-def _wait_for_turn(connection: Connection) -> None:
-    # Asked again and again: who waits inside a statement keeps the other one's index from
-    # being built concurrently.
-    take = text("SELECT pg_try_advisory_lock(:key)")
-    while not connection.execute(take, {"key": MIGRATION_LOCK}).scalar_one():
-        connection.commit()
-        time.sleep(0.2)
+def _run_on(connection: Connection) -> None:
+    context.configure(
+        connection=connection,
+        target_metadata=Base.metadata,
+        compare_server_default=True,
+        # What is done is not undone by what cannot be had yet.
+        transaction_per_migration=True,
+        on_version_apply=note_who_is_served,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+    connection.commit()
+
+
+def _run_offline() -> None:
+    """`alembic upgrade 0008:head --sql`: for people to read, or to run as somebody else."""
+    context.configure(
+        dialect_name="postgresql",
+        literal_binds=True,
+        transaction_per_migration=True,
+        on_version_apply=note_who_is_served,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
 
 
 def _url_of_settings() -> str:
@@ -50,4 +53,7 @@ def _url_of_settings() -> str:
     return find_stores(settings).database_url
 
 
-run()
+if context.is_offline_mode():
+    _run_offline()
+else:
+    run()

@@ -11,6 +11,8 @@ revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
 branch_labels = ${repr(branch_labels)}
 depends_on = ${repr(depends_on)}
+#: The oldest code that may run on this schema: docs/migrations.md.
+runs_with = ${repr(down_revision)}
 
 
 def upgrade() -> None:

@@ -25,7 +25,6 @@ def _phone(column: str) -> str:
 def upgrade() -> None:
     # Concurrently: webhooks go on flowing.
     with op.get_context().autocommit_block():
-        _drop_what_is_invalid()
         _create("calls", "received", ["received_at", "id"])
         _create("calls", "call_id_prefix", ["call_id"], ops={"call_id": "varchar_pattern_ops"})
         for column in ("callee_phone", "caller_phone"):
@@ -48,18 +47,6 @@ def upgrade() -> None:
         _create("deliveries", "settled", ["destination_id", "state", "id"], where=_SETTLED)
         _drop("calls", "call_id")
         _drop("deliveries", "stopped")
-
-
-def _drop_what_is_invalid() -> None:
-    # An upgrade that was broken off leaves such indexes: they are there, and of no use.
-    found = op.get_bind().execute(
-        sa.text(
-            "SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
-            " WHERE NOT i.indisvalid AND c.relname LIKE 'ix\\_%'"
-        )
-    )
-    for name in found.scalars().all():
-        op.execute(f'DROP INDEX CONCURRENTLY IF EXISTS "{name}"')
 
 
 def downgrade() -> None:

@@ -21,14 +21,19 @@ def _small(name: str) -> sa.Column[int]:
 
 
 def upgrade() -> None:
-    op.add_column("calls", sa.Column("look_again_at", _TIME, nullable=True))
-    op.add_column("calls", _small("looks"))
-    op.create_index(
-        "ix_calls_look_again",
-        "calls",
-        ["workspace_id", "look_again_at"],
-        postgresql_where=sa.text("look_again_at IS NOT NULL AND state = 'fetched'"),
-    )
+    # Until the version is noted, at the end, all of this may run again.
+    op.add_column("calls", sa.Column("look_again_at", _TIME, nullable=True), if_not_exists=True)
+    op.add_column("calls", _small("looks"), if_not_exists=True)
+    # Concurrently: webhooks go on flowing.
+    with op.get_context().autocommit_block():
+        op.create_index(
+            "ix_calls_look_again",
+            "calls",
+            ["workspace_id", "look_again_at"],
+            postgresql_where=sa.text("look_again_at IS NOT NULL AND state = 'fetched'"),
+            postgresql_concurrently=True,
+            if_not_exists=True,
+        )
     _create_media()
     op.create_table(
         "transcripts",
