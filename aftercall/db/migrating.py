@@ -87,7 +87,12 @@ def migrating(url: str, *, say: Say) -> Iterator[Connection]:
         database_url(url),
         poolclass=pool.NullPool,
         hide_parameters=True,
-        connect_args={"connect_timeout": 5, "application_name": "aftercall migrate"},
+        connect_args={
+            "connect_timeout": 5,
+            "application_name": "aftercall migrate",
+            # From the first statement on; a role may have defaults of a second, even.
+            "options": "-c statement_timeout=15s -c lock_timeout=2s",
+        },
     )
     try:
         with engine.connect() as connection:
@@ -152,7 +157,7 @@ def _words(time_: timedelta) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"
 
 
-# A role, or the database, may have defaults: of a second for a statement, even.
+# Where this PostgreSQL knows them.
 _OUR_DEFAULTS = text(
     "SELECT set_config(name, ours, false) FROM pg_settings JOIN (VALUES"
     " ('idle_in_transaction_session_timeout', '60s'),"

@@ -2,33 +2,17 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import psycopg
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import create_engine, inspect
 
 from aftercall.db.models import Base
 from aftercall.db.schema import SchemaError, _config, check_schema, migrate
 from aftercall.db.session import Database, database_url
-from aftercall.embedded import StoreUrls
-
-
-@pytest.fixture
-def empty_database(stores: StoreUrls) -> Iterator[str]:
-    """The URL of a database with nothing in it."""
-    url = database_url(stores.database_url)
-    admin = create_engine(url, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text("DROP DATABASE IF EXISTS migrations"))
-        connection.execute(text("CREATE DATABASE migrations"))
-    yield url.set(database="migrations").render_as_string(hide_password=False)
-    with admin.connect() as connection:
-        connection.execute(text("DROP DATABASE migrations WITH (FORCE)"))
-    admin.dispose()
 
 
 def test_upgrade_downgrade_and_upgrade_again_work(empty_database: str) -> None:
