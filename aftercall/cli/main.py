@@ -21,7 +21,7 @@ from aftercall.cli.processes import (
     worker_arguments,
 )
 from aftercall.cli.replays import replays
-from aftercall.cli.session import EXPECTED, current_settings, fail, say
+from aftercall.cli.session import EXPECTED, current_settings, fail, say, say_aside
 from aftercall.cli.up import open_stores
 from aftercall.cli.workspaces import workspaces
 from aftercall.db.schema import check_schema
@@ -158,12 +158,15 @@ def _migrate(url: str) -> None:
     database = Database(url, pool_size=1)
     try:
         check_database(database)
-        migrate_schema(url)
+        is_ours = migrate_schema(url, say=say_aside)
         check_schema(database)
         _reseal(database)
     finally:
         database.close()
-    say("The schema is up to date.")
+    if is_ours:
+        say("The schema is up to date.")
+    else:
+        say("The schema is newer than this version, and serves it: there is nothing to do.")
 
 
 def _reseal(database: Database) -> None:

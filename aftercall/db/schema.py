@@ -33,23 +33,25 @@ def say_in_the_log(line: str) -> None:
     log.warning("migration", says=line)
 
 
-def migrate(url: str, *, say: Callable[[str], None] = say_in_the_log) -> None:
-    """To the newest version; two at once take turns. Nothing, on a newer one that serves us.
+def migrate(url: str, *, say: Callable[[str], None] = say_in_the_log) -> bool:
+    """To the newest version; two at once take turns. False when it is on a newer one already,
+    which serves us.
 
-    SchemaError when the database's does not, and when a lock could not be had; `say` is told
-    what it waits for.
+    SchemaError when that does not, and when a lock could not be had; `say` is told what it waits
+    for.
     """
     database = Database(url, pool_size=1)
     try:
         with database.engine.connect() as connection:
             if _is_newer(connection):
-                return
+                return False
     finally:
         database.close()
     config = _config()
     config.attributes["url"] = url
     config.attributes["say"] = say
     command.upgrade(config, "head")
+    return True
 
 
 def check_schema(database: Database) -> None:
