@@ -1,6 +1,6 @@
 # Every target sets up what it needs. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help up demo test check fix chaos bench ratio screenshots lock clean
+.PHONY: help up demo test check fix chaos upgrade-test bench ratio screenshots lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -17,7 +17,7 @@ $(READY): requirements-dev.lock pyproject.toml
 	@touch $(READY)
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: $(READY) ## The service for real, with embedded stores, until Ctrl-C
 	@$(BIN)/aftercall up
@@ -41,6 +41,9 @@ fix: $(READY) ## Formats, and repairs what the linter can
 
 chaos: $(READY) ## Breaks everything while calls flow, then counts what was lost
 	@$(BIN)/python -m tests.chaos
+
+upgrade-test: $(READY) ## Each migration with 1,000,000 calls, webhooks flowing, the code before it running
+	@$(BIN)/python -m tests.upgrade $(UPGRADE)
 
 bench: $(READY) ## aftercall beside what people would use instead; BENCH="a b --quick" chooses
 	@$(BIN)/python -m bench $(BENCH)

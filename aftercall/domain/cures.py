@@ -53,7 +53,7 @@ _CURES: tuple[tuple[str, str], ...] = (
     ),
     (
         r"knows no CRM of the kind",
-        "Update aftercall to the version that the destination was made with, then replay.",
+        "Update aftercall to the version that the destination was made with: it goes on by itself.",
     ),
     (
         r"(?<![Tt]he hook) answered 401\b",

@@ -34,7 +34,8 @@ log = structlog.get_logger(__name__)
 THREADS = 16
 #: Seconds in line after which a turn is given back: the lease must leave time for the steps.
 _LONGEST_IN_LINE = 10.0
-_SEAL_WAIT = timedelta(minutes=1)
+#: Until somebody has put a key back, or the newer version.
+_MENDING_WAIT = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +105,9 @@ def sync_call(service: Service, claim: ClaimedDelivery, *, ask: Ask) -> Synced:
     """The steps of one delivery, as far as they get."""
     description = descriptions().get(claim.kind)
     if description is None:
-        return _stopped(Dead(f"this version knows no CRM of the kind {claim.kind!r}"))
+        # A newer version made it, during an upgrade or before it was taken back: it can wait.
+        reason = f"this version knows no CRM of the kind {claim.kind!r}"
+        return _stopped(Blocked(reason, _MENDING_WAIT))
     try:
         settings = SyncSettings.model_validate(claim.sync or {})
         facts = claim_facts(claim, description, settings, recording_link=claim.recording_link)
@@ -112,7 +115,7 @@ def sync_call(service: Service, claim: ClaimedDelivery, *, ask: Ask) -> Synced:
     except MappingError as error:
         return _stopped(Dead(f"the destination's mapping failed: {error}"))
     except SealError as error:
-        return _stopped(Blocked(str(error), _SEAL_WAIT))
+        return _stopped(Blocked(str(error), _MENDING_WAIT))
     ports = CrmPorts(
         service,
         claim,

@@ -346,6 +346,20 @@ def test_a_secret_that_does_not_open_spends_no_attempt(
     assert "AFTERCALL_SECRET_KEY" in (row.last_error or "")
 
 
+def test_a_kind_that_only_a_newer_version_knows_waits_for_it_and_spends_no_attempt(
+    service: Service, simulator: Simulator
+) -> None:
+    add_hook(service, simulator)
+    save_calls(service, simulator)
+    with service.database.transaction() as session:
+        session.execute(text("UPDATE destinations SET kind = 'invented-later'"))
+    deliver(service, queued_ids(service))
+    (row,) = delivery_rows(service)
+    assert (row.state, row.attempts) == (DeliveryState.QUEUED, 0)
+    assert row.due_at > service.clock()
+    assert "knows no CRM of the kind 'invented-later'" in (row.last_error or "")
+
+
 def test_the_lease_is_longer_than_any_request_and_shorter_than_a_minute() -> None:
     from aftercall.flows.recording import PATIENCE
 
