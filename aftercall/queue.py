@@ -40,6 +40,7 @@ class TaskName(StrEnum):
     FETCH_ALONE = "aftercall.fetch_alone"
     DELIVER_ALONE = "aftercall.deliver_alone"
     FETCH_MEDIA = "aftercall.fetch_media"
+    RECONCILE = "aftercall.reconcile"
     SWEEP = "aftercall.sweep"
 
 
@@ -137,6 +138,10 @@ class Doorbell:
     def ring_media(self, call_row_ids: Sequence[int]) -> None:
         """Recordings or transcripts of these calls are due."""
         self._ring(TaskName.FETCH_MEDIA, list(call_row_ids), QueueName.MEDIA)
+
+    def ring_reconcile(self, ids: Sequence[uuid.UUID]) -> None:
+        """The next pages of these reconciliations are due."""
+        self._ring(TaskName.RECONCILE, [str(id_) for id_ in ids], QueueName.BACKLOG)
 
     def workers(self, *, timeout: float) -> list[str]:
         """The names of the workers that answer within so many seconds."""

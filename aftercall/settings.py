@@ -6,6 +6,7 @@ Only entry points read settings (`api.app`, `worker.app`, `aftercall.cli`,
 
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Self
@@ -67,6 +68,26 @@ def _public_url(value: str) -> str:
     return value.rstrip("/")
 
 
+_DURATION = re.compile(r"(\d{1,6})\s*([smhd])?")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_LONGEST = timedelta(days=30)
+_SHORTEST = timedelta(seconds=10)
+
+
+def _every(value: object) -> object:
+    """ "6h", "30m", "90s", "1d"; 0 is never."""
+    found = _DURATION.fullmatch(value.strip().lower()) if isinstance(value, str) else None
+    if found is None or not (found[2] or int(found[1]) == 0):
+        if isinstance(value, timedelta):
+            return value
+        raise ValueError("It is not a duration: expected for example 6h, 30m or 1d; 0 is never")
+    every = timedelta(**{_UNITS[found[2] or "s"]: int(found[1])})
+    if every and not _SHORTEST <= every <= _LONGEST:
+        raise ValueError("It is not between 10s and 30d, nor 0")
+    return every
+
+
+Every = Annotated[timedelta, BeforeValidator(_every)]
 Secret = Annotated[SecretStr, AfterValidator(_not_blank)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)]
 
@@ -117,6 +138,9 @@ class Settings(BaseSettings):
     twentytwo_api_secret: Secret | None = Field(None, alias="TWENTYTWO_API_SECRET")
     #: Requests a minute and workspace.
     twentytwo_rate_limit: int = Field(60, alias="TWENTYTWO_RATE_LIMIT", ge=1, le=10_000_000)
+
+    #: How often Twenty2's log is read for calls that never came; nothing: never.
+    reconcile_every: Every = Field(timedelta(hours=6), alias="AFTERCALL_RECONCILE_EVERY")
 
     @model_validator(mode="after")
     def _tokens_differ(self) -> Self:

@@ -25,7 +25,16 @@ from api.metrics import make_registry
 from api.probes import Probes
 from api.problems import PROBLEMS, install_problems
 from api.receiver import Receiver
-from api.routes import audit, calls, deliveries, destinations, replays, stats, workspaces
+from api.routes import (
+    audit,
+    calls,
+    deliveries,
+    destinations,
+    reconciliations,
+    replays,
+    stats,
+    workspaces,
+)
 from api.webhook_lane import WebhookLane
 
 
@@ -74,7 +83,8 @@ def create_app() -> FastAPI:
     app.include_router(health.router)
     app.include_router(media.router)
     operator = APIRouter(prefix=PREFIX, dependencies=[Depends(require_token)], responses=PROBLEMS)
-    for part in (calls, destinations, deliveries, replays, workspaces, audit, stats):
+    parts = (calls, destinations, deliveries, replays, workspaces, reconciliations, audit, stats)
+    for part in parts:
         operator.include_router(part.router)
     operator.include_router(calls.exports)
     app.include_router(operator)

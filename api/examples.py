@@ -102,6 +102,28 @@ _STORY: Json = {
     "deliveries": [_DELIVERY],
     "raw": {"success": True, "call": {"call_id": "call_9c4d7e12ab", "status": "completed"}},
 }
+_RECONCILIATION: Json = {
+    "id": "0193fd1f-6d30-7a4f-8c11-2b7d9e0f5a66",
+    "workspace_id": _WORKSPACE_ID,
+    "kind": "periodic",
+    "state": "done",
+    "since": "2024-12-22T06:00:00Z",
+    "until": None,
+    "page": 13,
+    "pages_read": 14,
+    "calls_seen": 1290,
+    "already_known": 1204,
+    "missing": 3,
+    "under_way": 2,
+    "outside": 81,
+    "unreadable": 0,
+    "total": None,
+    "last_error": None,
+    "note": None,
+    "due_at": None,
+    "created_at": _at("12:00:00"),
+    "finished_at": _at("12:00:21"),
+}
 _DESTINATION: Json = {
     "id": _DESTINATION_ID,
     "name": "Leads in the CRM",
@@ -272,6 +294,8 @@ ANSWERS: Final[dict[str, Any]] = {
     "ReplayProgressView": _REPLAY,
     "Page_ReplayProgressView_": _page(_REPLAY),
     "WorkspaceView": _WORKSPACE,
+    "ReconciliationView": _RECONCILIATION,
+    "Page_ReconciliationView_": _page(_RECONCILIATION),
     "Page_WorkspaceView_": _page(_WORKSPACE),
     "WorkspaceUseView": _USE,
     "WorkspaceCheckView": {

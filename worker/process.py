@@ -11,6 +11,7 @@ from aftercall.crm.sending import HookSender
 from aftercall.flows.deliver_calls import CallDeliverer
 from aftercall.flows.fetch_calls import CallFetcher
 from aftercall.flows.fetch_media import MediaFetcher
+from aftercall.flows.reconcile import Reconciler
 from aftercall.flows.service import Service, open_service
 from aftercall.media_store import MediaStore
 from aftercall.settings import load_settings
@@ -42,6 +43,7 @@ class Parts:
             self._deliver, name="fetched", limit=PLACES, coming=self.fetcher.under_way
         )
         self.media = MediaFetcher(self.service, MediaStore(settings.media_root))
+        self.reconciler = Reconciler(self.service, self.twentytwo)
         self.last_chances = LastChances()
         watch_overtime(self._overdue)
 
@@ -52,6 +54,7 @@ class Parts:
         self.fetcher.close(GRACE)
         self._fetched.close(1.0)
         self.deliverer.close(max(end - time.monotonic(), 1.0))
+        self.reconciler.close(max(end - time.monotonic(), 0.1))
         # A recording that does not come to its end in time is fetched anew: its lease runs out.
         self.media.close(max(end - time.monotonic(), 0.1))
         self.twentytwo.close()
@@ -68,7 +71,8 @@ class Parts:
             self.service.doorbell.ring_deliver(left)
 
     def _overdue(self, seconds: float) -> list[str]:
-        return self.fetcher.overdue(seconds) + self.deliverer.overdue(seconds)
+        parts = (self.fetcher, self.deliverer, self.reconciler)
+        return [row for part in parts for row in part.overdue(seconds)]
 
 
 class WorkerProcess:

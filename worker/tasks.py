@@ -34,6 +34,10 @@ def register_tasks(celery: Celery, process: WorkerProcess) -> None:
     def fetch_media(call_row_ids: list[int]) -> None:
         process.parts().media.fetch(call_row_ids)
 
+    @celery.task(name=TaskName.RECONCILE.value, shared=False)
+    def reconcile(ids: list[str]) -> None:
+        process.parts().reconciler.step([uuid.UUID(id_) for id_ in ids])
+
     @celery.task(name=TaskName.SWEEP.value, shared=False)
     def sweep_due() -> None:
         service = process.parts().service

@@ -1,9 +1,7 @@
-"""`aftercall calls …` and `aftercall enqueue`."""
+"""`aftercall calls …`."""
 
-import sys
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import click
@@ -11,28 +9,22 @@ import click
 from aftercall.cli.session import (
     Moment,
     open_session,
-    read_text,
     say,
     say_aside,
     show_json,
     show_table,
 )
 from aftercall.db.call_search import CallQuery
-from aftercall.domain.states import CallState, Priority
+from aftercall.domain.states import CallState
 from aftercall.flows import look, media, replay
-from aftercall.flows.accept_events import NoWorkspace, enqueue_calls
 from aftercall.flows.audit import CLI
 from aftercall.flows.configure_destinations import find_destination_id
-from aftercall.flows.errors import Invalid
 from aftercall.flows.export_calls import export_calls
 from aftercall.flows.replay_call import replay_call
 from aftercall.flows.views import AttemptView, CallStory, NextAttemptView, Page
-from aftercall.twentytwo.inbound import NoCallId, check_call_id
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="As the API answers.")
 _workspace = click.option("--workspace", help="When several workspaces have the id.")
-#: Ids a transaction.
-_CHUNK = 1_000
 
 
 def call_filters(command: Callable[..., None]) -> Callable[..., None]:
@@ -229,63 +221,6 @@ def export(clear_phones: bool, **filters: Any) -> None:
     with open_session() as service:
         for piece in export_calls(service, read_filters(**filters), clear_phones=clear_phones):
             click.echo(piece, nl=False)
-
-
-@click.command()
-@click.argument("call_ids", nargs=-1, metavar="IDS… | -")
-@click.option("--file", "path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--workspace", help="Whose calls; by default the one that is configured.")
-def enqueue(call_ids: tuple[str, ...], path: Path | None, workspace: str | None) -> None:
-    """Queue calls by id: as arguments, from a file, or from standard input (-). One id a line."""
-    if bool(call_ids) == (path is not None):
-        raise click.UsageError("give either ids (or - for standard input) or --file")
-    if path is not None:
-        lines = read_text(path).splitlines()
-    elif call_ids == ("-",):
-        lines = sys.stdin.read().splitlines()
-    else:
-        lines = list(call_ids)
-    ids = _check_lines(lines)
-    received = duplicates = 0
-    with open_session() as service:
-        if workspace is not None:
-            look.show_workspace(service, workspace)
-        for start in range(0, len(ids), _CHUNK):
-            chunk = ids[start : start + _CHUNK]
-            try:
-                accepted = enqueue_calls(
-                    service,
-                    chunk,
-                    workspace_id=workspace,
-                    # A list never goes before what is happening now.
-                    priority=Priority.BACKFILL if path or call_ids == ("-",) else Priority.FRESH,
-                    body=b"aftercall enqueue",
-                    by=CLI,
-                )
-            except NoWorkspace as error:
-                raise Invalid([("workspace", str(error))]) from None
-            received += len(accepted)
-            duplicates += sum(one.is_duplicate for one in accepted)
-            if len(ids) > _CHUNK:
-                say_aside(f"{received} of {len(ids)}")
-    say(f"{received - duplicates} queued, {duplicates} known already.")
-
-
-def _check_lines(lines: list[str]) -> list[str]:
-    ids: list[str] = []
-    faults: list[tuple[str, str]] = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            ids.append(check_call_id(line, at=f"line {number}"))
-        except NoCallId as error:
-            faults.append(("", str(error)))
-    if faults:
-        raise Invalid(faults[:20])
-    if not ids:
-        raise Invalid([("", "There is no call id in it")])
-    return ids
 
 
 def print_story(story: CallStory) -> None:

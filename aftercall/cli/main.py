@@ -8,9 +8,11 @@ import click
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 
 from aftercall.cli.audit import audit
-from aftercall.cli.calls import calls, enqueue
+from aftercall.cli.backfill import backfill
+from aftercall.cli.calls import calls
 from aftercall.cli.deliveries import deliveries
 from aftercall.cli.destinations import destinations
+from aftercall.cli.enqueue import enqueue
 from aftercall.cli.overview import overview
 from aftercall.cli.processes import (
     PortInUse,
@@ -130,7 +132,18 @@ def doctor() -> None:
     sys.exit(run_doctor())
 
 
-for command in (overview, calls, enqueue, destinations, deliveries, replays, workspaces, audit):
+_COMMANDS = (
+    overview,
+    calls,
+    enqueue,
+    backfill,
+    destinations,
+    deliveries,
+    replays,
+    workspaces,
+    audit,
+)
+for command in _COMMANDS:
     cli.add_command(command)
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from aftercall.db.rows import as_rows
 from aftercall.db.session import Executor
-from aftercall.domain.work import UNSPECIFIED, Acceptance, IncomingEvent
+from aftercall.domain.work import BARE_TYPES, Acceptance, IncomingEvent
 
 # One statement, so that a lone webhook costs one round trip and five hundred cost little more.
 # Everything is inserted in key order: two receivers with the same events take turns, no deadlock.
@@ -31,7 +31,7 @@ _ACCEPT = text(
       SELECT workspace_id, call_id, type, event_id, webhook_id, received_at, repeats
       FROM incoming
       -- A bare id says nothing new of a call that is known.
-      WHERE type <> '{UNSPECIFIED}' OR NOT EXISTS (
+      WHERE type NOT IN {BARE_TYPES} OR NOT EXISTS (
         SELECT FROM calls
         WHERE calls.workspace_id = incoming.workspace_id AND calls.call_id = incoming.call_id
       )

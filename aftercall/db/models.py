@@ -35,6 +35,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from aftercall.domain.call_log import ReconciliationKind, ReconciliationState
 from aftercall.domain.media import MediaKind, MediaState
 from aftercall.domain.outcomes import BlockKind
 from aftercall.domain.states import CallState, DeliveryState
@@ -638,4 +639,56 @@ class Replay(Base):
     __table_args__ = (
         CheckConstraint("state IN ('running', 'done', 'canceled')", name="state"),
         Index("ix_replays_running", "id", postgresql_where=text("state = 'running'")),
+    )
+
+
+class Reconciliation(Base):
+    """A workspace's calls at Twenty2, read page by page, for those that never came here."""
+
+    __tablename__ = "reconciliations"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id"), type_=String(128))
+    kind: Mapped[ReconciliationKind] = mapped_column(_one_of(ReconciliationKind, "kind"))
+    state: Mapped[ReconciliationState] = mapped_column(_one_of(ReconciliationState, "state"))
+    #: Calls that began in between; null: no bound.
+    since: Mapped[datetime | None]
+    until: Mapped[datetime | None]
+    #: Where the reading is: `aftercall.domain.call_log.Position`.
+    position: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
+
+    due_at: Mapped[datetime]
+    #: Of the page that is asked for.
+    attempts: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    lapses: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    lease_token: Mapped[uuid.UUID | None]
+    lease_until: Mapped[datetime | None]
+    last_error: Mapped[str | None]
+    #: What a person should know of a reading that came to its end.
+    note: Mapped[str | None]
+
+    pages: Mapped[int] = mapped_column(server_default=text("0"))
+    #: known + missing + under_way + outside.
+    seen: Mapped[int] = mapped_column(server_default=text("0"))
+    known: Mapped[int] = mapped_column(server_default=text("0"))
+    missing: Mapped[int] = mapped_column(server_default=text("0"))
+    under_way: Mapped[int] = mapped_column(server_default=text("0"))
+    outside: Mapped[int] = mapped_column(server_default=text("0"))
+    unreadable: Mapped[int] = mapped_column(server_default=text("0"))
+    #: How many calls there are, if Twenty2 says so.
+    total: Mapped[int | None]
+
+    created_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        # One at a time; also how those that run are found.
+        Index(
+            "uq_reconciliations_running",
+            "workspace_id",
+            unique=True,
+            postgresql_where=text("state = 'running'"),
+        ),
+        Index("ix_reconciliations_workspace", "workspace_id", "id"),
+        CheckConstraint("lease_token IS NULL OR state = 'running'", name="lease"),
     )

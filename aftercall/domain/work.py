@@ -14,6 +14,9 @@ from aftercall.domain.states import Priority
 
 #: The type of an event that came as a bare call id. Says nothing new of a call that is known.
 UNSPECIFIED = "unspecified"
+#: The same, of an event that a reconciliation made of a call in Twenty2's log.
+FOUND_IN_LOG = "found_in_log"
+BARE_TYPES = (UNSPECIFIED, FOUND_IN_LOG)
 CALL_COMPLETED = "call.completed"
 CALL_FAILED = "call.failed"
 #: What a destination had already has changed.

@@ -49,7 +49,7 @@ def claim_with_permits(
         if not waiting:
             return []
         access = workspaces_db.access_to(connection, list({call.workspace_id for call in waiting}))
-    keys = _open_credentials(service, access, now=now)
+    keys = open_credentials(service, access, now=now)
     by_workspace: dict[str, list[calls_db.WaitingCall]] = {}
     for call in waiting:
         if call.workspace_id in keys:
@@ -73,7 +73,7 @@ def lane_of(service: Service, access: workspaces_db.Access) -> Lane:
     return workspace_lane(access.workspace_id, requests_per_minute=limit)
 
 
-def _open_credentials(
+def open_credentials(
     service: Service, access: dict[str, workspaces_db.Access], *, now: datetime
 ) -> dict[str, Credentials]:
     keys: dict[str, Credentials] = {}

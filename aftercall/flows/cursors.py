@@ -73,6 +73,16 @@ def delivery_place(cursor: str | None) -> DeliveryPlace | None:
         raise _bad_cursor() from None
 
 
+def row_cursor(id_: uuid.UUID) -> str:
+    return _encode(_way(newer=False), str(id_))
+
+
+def row_place(cursor: str | None) -> uuid.UUID | None:
+    """The id below which the page begins; Invalid when no list has answered it."""
+    place = delivery_place(cursor)
+    return None if place is None else place.id
+
+
 def split_page(
     rows: Sequence[T], *, limit: int, came: bool, newer: bool
 ) -> tuple[Sequence[T], bool, bool]:

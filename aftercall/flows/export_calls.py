@@ -68,7 +68,7 @@ def _pieces(
     clear_phones: bool,
 ) -> Iterator[str]:
     # A mark, by which spreadsheets know that it is UTF-8.
-    yield "\ufeff" + _lines([[_cell(name) for name in head]])
+    yield "\ufeff" + _lines([[as_cell(name) for name in head]])
     place: CallPlace | None = None
     while True:
         with service.database.transaction() as session:
@@ -85,10 +85,10 @@ def _row(row: CallRow, names: list[str], *, clear_phones: bool) -> list[str]:
     output = payload.output_parameters if payload else {}
     rest = {name: value for name, value in output.items() if name not in names}
     return [
-        *(_cell(_fact(call, name, clear_phones=clear_phones)) for name in _FIELDS),
-        *(_cell(output.get(name)) for name in names),
-        _cell(rest or None),
-        _cell(payload.input_parameters or None if payload else None),
+        *(as_cell(_fact(call, name, clear_phones=clear_phones)) for name in _FIELDS),
+        *(as_cell(output.get(name)) for name in names),
+        as_cell(rest or None),
+        as_cell(payload.input_parameters or None if payload else None),
     ]
 
 
@@ -104,7 +104,7 @@ def mask_phone(phone: str) -> str:
     return "•" * max(len(phone) - 3, 0) + phone[-3:] if len(phone) > 3 else "•" * len(phone)
 
 
-def _cell(value: object) -> str:
+def as_cell(value: object) -> str:
     """Numbers stay numbers; every other text that begins like a formula is text."""
     match value:
         case None:

@@ -16,10 +16,12 @@ from aftercall.db import calls as calls_db
 from aftercall.db import deliveries as deliveries_db
 from aftercall.db import media as media_db
 from aftercall.db.activity import count_activity
+from aftercall.db.reconciliations import due_reconciliations
 from aftercall.db.workspaces import access_to
 from aftercall.domain.states import Priority
 from aftercall.flows.claim_calls import lane_of
 from aftercall.flows.heartbeat import note_sweep
+from aftercall.flows.reconciliations import start_periodic
 from aftercall.flows.replay import step_replays
 from aftercall.flows.service import Service
 from aftercall.flows.spool import drain_spool
@@ -64,13 +66,14 @@ def sweep(service: Service, *, waiting_messages: Callable[[QueueName], int]) -> 
             _offer_deliveries(service, now=now)
             _offer_calls(service, now=now)
             _offer_last_chances(service, now=now)
+            _offer_reconciliations(service, now=now)
         if service.settings.keep_media and not waiting_messages(QueueName.MEDIA):
             _offer_media(service, now=now)
         note_sweep(service, now=now)
     except redis.RedisError as error:
         log.warning("limiter.unreachable", error=type(error).__name__)
     # What people look at comes last, and stands in nobody's way.
-    for part in (_count, step_replays):
+    for part in (_count, step_replays, start_periodic):
         try:
             part(service)
         except DBAPIError as error:
@@ -110,6 +113,12 @@ def _offer_media(service: Service, *, now: datetime) -> None:
     with service.database.transaction() as session:
         ids = media_db.due_media(session, now=now, count=MEDIA_AT_ONCE)
     service.doorbell.ring_media(ids)
+
+
+def _offer_reconciliations(service: Service, *, now: datetime) -> None:
+    with service.database.transaction() as session:
+        due = due_reconciliations(session, now=now, own_workspace=service.own_workspace)
+    service.doorbell.ring_reconcile(list(due))
 
 
 def _offer_last_chances(service: Service, *, now: datetime) -> None:

@@ -228,6 +228,43 @@ class ReplayProgressView(View):
     finished_at: datetime | None
 
 
+class ReconciliationView(View):
+    """Twenty2's log of calls, read for those that never came here.
+
+    `running`, `done`, `canceled`, or `failed`; `by_hand` or `periodic`.
+    """
+
+    id: uuid.UUID
+    workspace_id: str
+    kind: str
+    state: str
+    #: Calls that began in between; null: no bound.
+    since: datetime | None
+    until: datetime | None
+    #: The page that comes next, or that was the last.
+    page: int
+    pages_read: int
+    #: known + missing + under_way + outside.
+    calls_seen: int
+    already_known: int
+    #: Never seen before: queued.
+    missing: int
+    #: Not at their end yet: left for the next time.
+    under_way: int
+    #: Not between since and until.
+    outside: int
+    #: Entries of the log that are no call.
+    unreadable: int
+    #: How many calls there are, if Twenty2 says so.
+    total: int | None
+    last_error: str | None
+    note: str | None
+    #: When the next page may be asked for; null when there is none.
+    due_at: datetime | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
 class ReplayView(View):
     """How many go again. Of many, in a while: then `replay` tells how far it is."""
 

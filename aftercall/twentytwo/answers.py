@@ -50,28 +50,36 @@ _COST = re.compile(r"(?:([A-Z]{3})\s*)?(-?\d{1,12}(?:\.\d{1,6})?)\s*([A-Z]{3})?"
 
 def read_answer(exchange: Exchange, *, now: datetime) -> tuple[Reading, CallDetail | None]:
     """What Twenty2 said; the detail goes with `Found` only."""
+    body = read_body(exchange, now=now)
+    if not isinstance(body, dict):
+        return body, None
+    if not isinstance(body.get("call"), dict):
+        return Unreadable("there is no call in it"), None
+    detail = _read_call(body)
+    return Found(detail.status, has_ended=bool(body["call"].get("ended_at"))), detail
+
+
+def read_body(exchange: Exchange, *, now: datetime) -> Parameters | Refused | Unreadable | NoAnswer:
+    """The JSON object of a good answer, whatever it is about; else why there is none."""
     if isinstance(exchange, NoAnswer):
-        return exchange, None
+        return exchange
     retry_after = parse_retry_after(exchange.retry_after, now=now)
     if exchange.body_was_cut:
         parsed: Any = Unreadable("it is longer than 5 MiB")
     else:
         parsed = parse_json(exchange.body)
-    body = parsed if isinstance(parsed, dict) else {}
+    body: Parameters = parsed if isinstance(parsed, dict) else {}
     if not 200 <= exchange.status < 300:
         message = _error_in(body)[1]
-        return Refused(exchange.status, message, retry_after), None
+        return Refused(exchange.status, message, retry_after)
     if isinstance(parsed, Unreadable):
-        return parsed, None
+        return parsed
     if body.get("success") is False:
         status, message = _error_in(body)
         if status is None:
-            return Unreadable(f"success is false, without an error {message}".strip()), None
-        return Refused(status, message, retry_after), None
-    if not isinstance(body.get("call"), dict):
-        return Unreadable("there is no call in it"), None
-    detail = _read_call(body)
-    return Found(detail.status, has_ended=bool(body["call"].get("ended_at"))), detail
+            return Unreadable(f"success is false, without an error {message}".strip())
+        return Refused(status, message, retry_after)
+    return body
 
 
 def parse_json(body: bytes) -> Any:
@@ -162,7 +170,7 @@ def _number(value: Any) -> Any:
     return None if isinstance(value, bool) else value
 
 
-def _in_utc(value: datetime | None) -> datetime | None:
+def in_utc(value: datetime | None) -> datetime | None:
     if value is None:
         return None
     try:
@@ -183,7 +191,7 @@ def _named(*names: str) -> Any:
     return Field(None, validation_alias=AliasChoices(*names))
 
 
-class _Lenient(BaseModel):
+class Lenient(BaseModel):
     model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
 
     @model_validator(mode="before")
@@ -195,7 +203,7 @@ class _Lenient(BaseModel):
         return {key: item for key, item in value.items() if item is not None}
 
 
-class _Media(_Lenient):
+class _Media(Lenient):
     url: Annotated[str | None, Field(None, max_length=8_000), _lenient]
     expires_at: Moment
 
@@ -203,7 +211,7 @@ class _Media(_Lenient):
 MediaOrNone = Annotated[_Media | None, Field(None), _lenient]
 
 
-class _Call(_Lenient):
+class _Call(Lenient):
     call_id: Word
     agent_id: Word = _named("agent_id", "assistant_id")
     status: Word
@@ -218,7 +226,7 @@ class _Call(_Lenient):
     ended_at: Moment
 
 
-class _Answer(_Lenient):
+class _Answer(Lenient):
     call: _Call
     input_parameters: Object = _named("input_parameters", "input_variables")
     output_parameters: Object = _named("output_parameters", "output_variables")
@@ -244,8 +252,8 @@ def _read_call(body: Parameters) -> CallDetail:
         billed_duration_seconds=call.billed_duration_seconds,
         cost_amount=amount,
         cost_currency=currency,
-        started_at=_in_utc(call.started_at),
-        ended_at=_in_utc(call.ended_at),
+        started_at=in_utc(call.started_at),
+        ended_at=in_utc(call.ended_at),
         input_parameters=answer.input_parameters or {},
         output_parameters=answer.output_parameters or {},
         recording=_read_media(answer.recording),
@@ -265,4 +273,4 @@ def _read_cost(text: str | None) -> tuple[Decimal | None, str | None]:
 def _read_media(media: _Media | None) -> Media | None:
     if media is None or not media.url:
         return None
-    return Media(url=media.url, expires_at=_in_utc(media.expires_at))
+    return Media(url=media.url, expires_at=in_utc(media.expires_at))

@@ -1,7 +1,7 @@
-"""Asks Twenty2 for a call's detail. One request; what it means is decided elsewhere."""
+"""Asks Twenty2 for a call's detail, or a page of its log. What it means is decided elsewhere."""
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from aftercall.domain.exchange import Exchange
@@ -43,14 +43,37 @@ class Twenty2:
         said = self._client.exchange(self._detail(call_id, workspace_id, credentials))
         return without_credentials(said, credentials)
 
+    def ask_for_logs(
+        self,
+        params: Mapping[str, str],
+        *,
+        workspace_id: str,
+        credentials: Credentials,
+        then: Callable[[Exchange], None],
+    ) -> None:
+        """`GET /call/logs`: a page of the workspace's calls."""
+        self._client.send(self._get("logs", params, workspace_id, credentials), then)
+
+    def call_logs(
+        self, params: Mapping[str, str], *, workspace_id: str, credentials: Credentials
+    ) -> Exchange:
+        """The same, waited for."""
+        said = self._client.exchange(self._get("logs", params, workspace_id, credentials))
+        return without_credentials(said, credentials)
+
     def close(self) -> None:
         self._client.close()
 
     def _detail(self, call_id: str, workspace_id: str, credentials: Credentials) -> Request:
+        return self._get("detail", {"call_id": call_id}, workspace_id, credentials)
+
+    def _get(
+        self, what: str, params: Mapping[str, str], workspace_id: str, credentials: Credentials
+    ) -> Request:
         return Request(
             method="GET",
-            url=f"{self._base_url}/call/detail",
-            params={"call_id": call_id},
+            url=f"{self._base_url}/call/{what}",
+            params=params,
             headers={
                 "Authorization": f"Basic {_basic(credentials)}",
                 "x-workspace-id": workspace_id,

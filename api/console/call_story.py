@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from aftercall.domain.crm_words import say_step
-from aftercall.domain.work import UNSPECIFIED
+from aftercall.domain.work import BARE_TYPES, FOUND_IN_LOG
 from aftercall.flows.call_pages import CallPageView
 from aftercall.flows.views import AttemptView, DeliveryView, EventView, MediaView
 
@@ -61,8 +61,10 @@ def _when(step: Step) -> datetime:
 
 
 def _of_event(event: EventView) -> Step:
-    title = "Webhook received" if event.type != UNSPECIFIED else "Call id received"
-    said = [event.type] if event.type != UNSPECIFIED else []
+    title = "Webhook received" if event.type not in BARE_TYPES else "Call id received"
+    said = [event.type] if event.type not in BARE_TYPES else []
+    if event.type == FOUND_IN_LOG:
+        title, said = "Found in Twenty2's log", ["no webhook had come"]
     if event.event_id:
         said.append(f"event {event.event_id}")
     if event.duplicates:

@@ -29,6 +29,7 @@ STATES: dict[str, tuple[str, str]] = {
     "running": ("busy", "A step at a time"),
     "done": ("good", "At its end"),
     "canceled": ("quiet", "Stopped by hand"),
+    "failed": ("bad", "Given up; it can be tried again by hand"),
 }
 
 

@@ -3,6 +3,7 @@
 An id may be any text, slashes too.
 """
 
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -22,20 +23,32 @@ from aftercall.flows.configure_workspaces import (
     set_workspace,
     time_zones,
 )
-from aftercall.flows.errors import Invalid, NotFound, invalid_from
+from aftercall.flows.errors import Conflict, Invalid, NotFound, invalid_from
 from aftercall.flows.look import list_calls, show_workspace, show_workspaces
 from aftercall.flows.overview import use_of
+from aftercall.flows.reconciliations import (
+    cancel_reconciliation,
+    list_reconciliations,
+    start_reconciliation,
+)
 from aftercall.flows.service import Service
-from aftercall.flows.views import WorkspaceCheckView, WorkspaceUseView, WorkspaceView
+from aftercall.flows.views import (
+    ReconciliationView,
+    WorkspaceCheckView,
+    WorkspaceUseView,
+    WorkspaceView,
+)
 from api.access import ServiceOf
 from api.console.gate import ConsoleRoute, ViewerOf
 from api.console.live import Event, live_response, replace
-from api.console.pages import Tone, redirect, render, render_text
+from api.console.pages import Tone, redirect, render, render_text, root_of
+from api.console.words import plural
 from api.routes.parameters import Text
 
 router = APIRouter(route_class=ConsoleRoute, include_in_schema=False)
 
 _SHOWN_FAILURES = 10
+_SHOWN_READINGS = 5
 
 
 class CredentialsForm(BaseModel):
@@ -82,6 +95,29 @@ async def live(request: Request, service: ServiceOf, workspace_id: Text = "") ->
         ]
 
     return live_response(request, "workspaces", read=lambda: _uses(service), show=show)
+
+
+@router.get("/live/readings")
+async def live_readings(request: Request, service: ServiceOf, workspace_id: Text = "") -> Response:
+    """Of Twenty2's log, on a workspace's page."""
+    viewer = request.state.viewer
+
+    def show(readings: Sequence[ReconciliationView]) -> Sequence[Event]:
+        html = render_text(
+            request,
+            "workspace_readings.html",
+            readings=readings,
+            viewer=viewer,
+            path=root_of(request) + path_of(workspace_id),
+        )
+        return [replace(html)]
+
+    return live_response(
+        request,
+        f"readings:{workspace_id}",
+        read=lambda: _readings(service, workspace_id),
+        show=show,
+    )
 
 
 @router.get("/workspaces/{workspace_id:path}")
@@ -159,6 +195,31 @@ def release_now(
     release(service, workspace_id, by=viewer.actor)
     says = "The block is over: its calls are asked for again."
     return redirect(request, path_of(workspace_id), says=says)
+
+
+@router.post("/workspaces/{workspace_id:path}/reconcile")
+def reconcile(
+    request: Request, service: ServiceOf, viewer: ViewerOf, workspace_id: str
+) -> Response:
+    try:
+        start_reconciliation(service, workspace_id, by=viewer.actor)
+    except Conflict as error:
+        return redirect(request, path_of(workspace_id), says=str(error), tone="bad")
+    says = "Twenty2's log is read now, behind everything else. What was missed is queued."
+    return redirect(request, path_of(workspace_id), says=says)
+
+
+@router.post("/workspaces/{workspace_id:path}/reconciliations/{reconciliation_id:uuid}/stop")
+def stop_reading(
+    request: Request,
+    service: ServiceOf,
+    viewer: ViewerOf,
+    workspace_id: str,
+    reconciliation_id: uuid.UUID,
+) -> Response:
+    view = cancel_reconciliation(service, reconciliation_id, by=viewer.actor)
+    says = f"Stopped: {plural(view.missing, 'missed call')} found so far, and queued."
+    return redirect(request, path_of(workspace_id), says=says, tone="note")
 
 
 def path_of(workspace_id: str) -> str:
@@ -259,11 +320,18 @@ def _one(
         "place": place or {"region": workspace.region, "time_zone": workspace.time_zone},
         "time_zones": sorted(time_zones()),
         "regions": regions(),
+        "readings": _readings(service, workspace_id),
+        "reconcile_every": service.settings.reconcile_every,
         "failures": [(one, cure_for(one.last_error)) for one in dead.items],
         "faults": faults or {},
         **BLOCKS,
     }
     return render(request, "workspace.html", status=422 if faults else 200, **values)
+
+
+def _readings(service: Service, workspace_id: str) -> list[ReconciliationView]:
+    page = list_reconciliations(service, workspace_id=workspace_id, limit=_SHOWN_READINGS)
+    return page.items
 
 
 def _own_limit(workspace: WorkspaceView, default: int) -> str:

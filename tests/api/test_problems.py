@@ -55,6 +55,10 @@ ROUTES = [
     ("GET", "/replays", "/replays"),
     ("GET", f"/replays/{ID}", "/replays/{replay_id}"),
     ("POST", f"/replays/{ID}/cancel", "/replays/{replay_id}/cancel"),
+    ("GET", "/reconciliations", "/reconciliations"),
+    ("GET", f"/reconciliations/{ID}", "/reconciliations/{reconciliation_id}"),
+    ("POST", f"/reconciliations/{ID}/cancel", "/reconciliations/{reconciliation_id}/cancel"),
+    ("POST", "/workspaces/ws_1/reconciliations", "/workspaces/{workspace_id}/reconciliations"),
 ]
 BODIES = [(method, path) for method, path, _ in ROUTES if method in ("PATCH", "PUT")] + [
     ("POST", "/calls"),
