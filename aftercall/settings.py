@@ -68,26 +68,31 @@ def _public_url(value: str) -> str:
     return value.rstrip("/")
 
 
-_DURATION = re.compile(r"(\d{1,6})\s*([smhd])?")
+_DURATION = re.compile(r"([0-9]{1,6})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _LONGEST = timedelta(days=30)
 _SHORTEST = timedelta(seconds=10)
 
 
-def _every(value: object) -> object:
-    """ "6h", "30m", "90s", "1d"; 0 is never."""
-    found = _DURATION.fullmatch(value.strip().lower()) if isinstance(value, str) else None
-    if found is None or not (found[2] or int(found[1]) == 0):
-        if isinstance(value, timedelta):
-            return value
-        raise ValueError("It is not a duration: expected for example 6h, 30m or 1d; 0 is never")
-    every = timedelta(**{_UNITS[found[2] or "s"]: int(found[1])})
+def _duration(text: str) -> timedelta:
+    """Of "6h", "30m", "90s", "1d"; 0 is none. ValueError of anything else."""
+    given = text.replace(" ", "").lower()
+    found = _DURATION.fullmatch(given)
+    if found is not None:
+        return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    if given.isdecimal() and int(given) == 0:
+        return timedelta(0)
+    raise ValueError("It is not a duration: expected for example 6h, 30m or 1d; 0 is never")
+
+
+def _every(text: str) -> str:
+    every = _duration(text)
     if every and not _SHORTEST <= every <= _LONGEST:
         raise ValueError("It is not between 10s and 30d, nor 0")
-    return every
+    return text
 
 
-Every = Annotated[timedelta, BeforeValidator(_every)]
+Every = Annotated[str, Field(max_length=20), AfterValidator(_every)]
 Secret = Annotated[SecretStr, AfterValidator(_not_blank)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)]
 
@@ -139,8 +144,7 @@ class Settings(BaseSettings):
     #: Requests a minute and workspace.
     twentytwo_rate_limit: int = Field(60, alias="TWENTYTWO_RATE_LIMIT", ge=1, le=10_000_000)
 
-    #: How often Twenty2's log is read for calls that never came; nothing: never.
-    reconcile_every: Every = Field(timedelta(hours=6), alias="AFTERCALL_RECONCILE_EVERY")
+    reconcile_every_text: Every = Field("6h", alias="AFTERCALL_RECONCILE_EVERY")
 
     @model_validator(mode="after")
     def _tokens_differ(self) -> Self:
@@ -157,6 +161,11 @@ class Settings(BaseSettings):
 
     def _has_one_token_for_both(self) -> bool:
         return self.admin_token is not None and self.admin_token == self.readonly_token
+
+    @property
+    def reconcile_every(self) -> timedelta:
+        """How often Twenty2's log is read for calls that never came; nothing: never."""
+        return _duration(self.reconcile_every_text)
 
     @property
     def media_root(self) -> str:

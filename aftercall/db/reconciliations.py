@@ -172,7 +172,7 @@ _RECORD = text(
       missing = missing + :missing, under_way = under_way + :under_way,
       outside = outside + :outside, unreadable = unreadable + :unreadable,
       total = coalesce(:total, total),
-      finished_at = CASE WHEN :state = 'running' THEN NULL ELSE CAST(:now AS timestamptz) END
+      finished_at = :finished_at
     WHERE id = :id
     """
 )
@@ -199,7 +199,7 @@ def record_page(executor: Executor, record: PageRecord, *, now: datetime) -> Non
             "outside": choice.outside,
             "unreadable": record.unreadable,
             "total": record.total,
-            "now": now,
+            "finished_at": None if record.state is ReconciliationState.RUNNING else now,
         },
     )
 

@@ -84,6 +84,9 @@ def _read_line(entry: Any) -> LogLine | None:
         call_id = check_call_id(entry.get("call_id"), at="call_id")
     except NoCallId:
         return None
+    if "\ufffd" in call_id:
+        # It stands for what cannot be stored: whose id that was, nobody knows.
+        return None
     line = _Line.model_validate(entry)
     ended_at = in_utc(line.ended_at)
     return LogLine(
