@@ -80,7 +80,7 @@ def _duration(text: str) -> timedelta:
     found = _DURATION.fullmatch(given)
     if found is not None:
         return timedelta(**{_UNITS[found[2]]: int(found[1])})
-    if given.isdecimal() and int(given) == 0:
+    if given == "0":
         return timedelta(0)
     raise ValueError("It is not a duration: expected for example 6h, 30m or 1d; 0 is never")
 

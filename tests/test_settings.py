@@ -1,5 +1,6 @@
 """Settings: where they come from, and what is said of one that is missing or malformed."""
 
+from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -229,3 +230,32 @@ def test_settings_do_not_change() -> None:
     settings = load_settings()
     with pytest.raises(ValidationError):
         settings.twentytwo_rate_limit = 5  # type: ignore[misc]
+
+
+# ---- durations ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "every"),
+    [
+        ("6h", timedelta(hours=6)),
+        ("30m", timedelta(minutes=30)),
+        (" 90 S ", timedelta(seconds=90)),
+        ("1d", timedelta(days=1)),
+        ("0", timedelta(0)),
+        ("", timedelta(hours=6)),
+    ],
+)
+def test_how_often_the_log_is_read_is_a_duration(
+    monkeypatch: pytest.MonkeyPatch, given: str, every: timedelta
+) -> None:
+    set_all(monkeypatch, AFTERCALL_RECONCILE_EVERY=given)
+    assert load_settings().reconcile_every == every
+
+
+@pytest.mark.parametrize("given", ["6", "often", "-1h", "9s", "31d", "9999999h", "٣h", "٠", "1.5h"])
+def test_what_is_no_such_duration_is_told_with_an_example(
+    monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    set_all(monkeypatch, AFTERCALL_RECONCILE_EVERY=given)
+    assert "AFTERCALL_RECONCILE_EVERY: " in complaint()

@@ -21,6 +21,7 @@ from aftercall.domain.call_log import (
     from_json,
     to_json,
 )
+from aftercall.domain.states import Priority
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +161,28 @@ def known_calls(executor: Executor, workspace_id: str, call_ids: Sequence[str]) 
     """Which of these the workspace has here."""
     rows = executor.execute(_KNOWN, {"workspace_id": workspace_id, "call_ids": list(call_ids)})
     return frozenset(rows.scalars())
+
+
+_UNFETCHED_SINCE = text(
+    """
+    SELECT min(c.received_at) FROM calls c
+    WHERE c.workspace_id = :workspace_id AND c.state IN ('queued', 'fetching')
+      AND c.priority < :backfill AND c.revision = 0
+      AND EXISTS (
+        SELECT FROM calls o WHERE o.workspace_id = :workspace_id AND o.answered_call_id IS NOT NULL
+      )
+    """
+)
+
+
+def nameless_since(executor: Executor, workspace_id: str) -> datetime | None:
+    """Since when calls came whose other id is not known yet: they wait for their first fetch.
+
+    None when there are none, or when no call of the workspace has another id.
+    """
+    return executor.execute(
+        _UNFETCHED_SINCE, {"workspace_id": workspace_id, "backfill": Priority.BACKFILL}
+    ).scalar_one()
 
 
 _RECORD = text(

@@ -10,7 +10,7 @@ line, so a fresh call overtakes both.
 import random
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
@@ -69,6 +69,8 @@ log = structlog.get_logger(__name__)
 PLACES = 4
 #: A periodic reading leaves alone what ended so shortly before: its webhook may be on its way.
 GRACE = timedelta(minutes=2)
+#: From a call's beginning to its webhook.
+LONGEST_CALL = timedelta(hours=3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +316,8 @@ def _take_in(
         return _failed(claim, NO_TIMES, now=now)
     known = reconciliations_db.known_calls(connection, claim.workspace_id, choice.wanted)
     unknown = [call_id for call_id in choice.wanted if call_id not in known]
+    if unknown:
+        choice, unknown = _leave_nameless(connection, claim, page, choice, unknown)
     # A webhook may have come in between.
     missing = _queue(connection, claim, unknown, now=now) if unknown else 0
     step = next_position(page, claim.position, window, missing=missing)
@@ -335,6 +339,34 @@ def _take_in(
         missing=missing,
         unreadable=0 if again else page.unreadable,
         total=page.total,
+    )
+
+
+def _leave_nameless(
+    connection: Connection,
+    claim: ClaimedPage,
+    page: LogPage,
+    choice: Choice,
+    unknown: list[str],
+) -> tuple[Choice, list[str]]:
+    """Leaves for the next time what may be here already, under an id that Twenty2 has not told yet.
+
+    In a workspace whose webhooks and answers name a call differently, a call that waits for its
+    first fetch would else be queued a second time, and reach the CRM twice.
+    """
+    since = reconciliations_db.nameless_since(connection, claim.workspace_id)
+    if since is None:
+        return choice, unknown
+    began = {line.call_id: line.at for line in page.lines}
+    left = {
+        call_id
+        for call_id in unknown
+        if (at := began[call_id]) is None or at >= since - LONGEST_CALL
+    }
+    kept = tuple(call_id for call_id in choice.wanted if call_id not in left)
+    return (
+        replace(choice, wanted=kept, under_way=choice.under_way + len(left)),
+        [call_id for call_id in unknown if call_id not in left],
     )
 
 

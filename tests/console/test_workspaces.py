@@ -8,10 +8,15 @@ from urllib.parse import quote
 
 import pytest
 
+from aftercall.db.call_search import CallQuery
 from aftercall.db.session import Database
 from aftercall.embedded import StoreUrls
+from aftercall.flows.look import list_calls
+from aftercall.flows.reconcile import step_here
+from aftercall.flows.reconciliations import list_reconciliations
 from aftercall.flows.service import Service
 from aftercall.simulator import Fault, Simulator
+from aftercall.twentytwo.client import Twenty2
 from tests.api.server import Api, running_api
 from tests.conftest import WORKSPACE
 from tests.console.visitor import READONLY_TOKEN, Visitor
@@ -180,6 +185,7 @@ def test_what_is_live_is_the_part_of_the_page(admin: Visitor) -> None:
     for path, wanted in (
         ("/live/workspaces", 'id="workspaces"'),
         (f"/live/workspaces?workspace_id={WORKSPACE.id}", 'id="workspace-now"'),
+        (f"/live/readings?workspace_id={WORKSPACE.id}", 'id="readings"'),
     ):
         with admin.get(path, stream=True) as answer:
             lines = answer.iter_lines(decode_unicode=True)
@@ -203,3 +209,31 @@ def test_where_a_workspace_is_can_be_changed_and_is_checked(
     assert "There is no such zone" in answer.text
     assert 'value="Mars/Olympus"' in answer.text
     assert console.get(path)["region"] == "GB"
+
+
+def test_missed_calls_are_looked_for_by_a_click_and_told(
+    admin: Visitor, service: Service, simulator: Simulator
+) -> None:
+    simulator.twentytwo.make_calls(3)
+    assert "It was not read yet." in admin.get(HERE).text
+    page = after(admin, f"{HERE}/reconcile")
+    assert "What was missed is queued." in page
+    assert "Reads page 1" in page
+    assert "being read already" in after(admin, f"{HERE}/reconcile")
+    [view] = list_reconciliations(service).items
+    twentytwo = Twenty2(service.settings.twentytwo_base_url)
+    while step_here(service, twentytwo, view.id):
+        pass
+    twentytwo.close()
+    page = unescape(admin.get(HERE).text)
+    assert "3 missed calls were queued." in page
+    [call, *_] = list_calls(service, CallQuery()).items
+    story = unescape(admin.get(f"/calls/{call.call_id}").text)
+    assert "Found in Twenty2's log" in story
+
+
+def test_a_reading_is_stopped_by_a_click(admin: Visitor, service: Service) -> None:
+    after(admin, f"{HERE}/reconcile")
+    [view] = list_reconciliations(service).items
+    assert "Stopped: 0 missed calls" in after(admin, f"{HERE}/reconciliations/{view.id}/stop")
+    assert "Canceled" in admin.get(HERE).text

@@ -114,6 +114,35 @@ def test_a_call_that_is_known_under_the_other_id_is_known(
     assert counts(read_on(service, twentytwo, start(service))) == (2, 2, 0)
 
 
+def test_where_ids_have_two_spellings_what_may_be_waiting_under_the_other_is_left(
+    service: Service, simulator: Simulator, twentytwo: Twenty2, clock: Clock
+) -> None:
+    old, fetched, listed = simulator.twentytwo.make_calls(3, status="completed")
+    accept(service, [fetched, "the other id of the one that is listed"])
+    with service.database.transaction() as session:
+        session.execute(
+            text(
+                "UPDATE calls SET answered_call_id = 'call_x', state = 'fetched' "
+                "WHERE call_id = :id"
+            ),
+            {"id": fetched},
+        )
+    id_ = start(service)
+    view = read_on(service, twentytwo, id_)
+    assert (view.missing, view.under_way) == (0, 2)
+    # It was fetched, and Twenty2 answered with the id that the log has.
+    with service.database.transaction() as session:
+        session.execute(
+            text(
+                "UPDATE calls SET answered_call_id = :listed, state = 'fetched', revision = 1 "
+                "WHERE state = 'queued'"
+            ),
+            {"listed": listed},
+        )
+    assert read_on(service, twentytwo, start(service)).missing == 1
+    assert old in calls_here(service)
+
+
 def test_a_webhook_that_comes_late_is_no_second_call(
     service: Service, simulator: Simulator, twentytwo: Twenty2
 ) -> None:
@@ -494,8 +523,7 @@ def test_a_sweep_rings_for_its_pages_and_a_worker_reads_them(
     id_ = start(service)
     service.redis.flushdb()
     sweep(service, waiting_messages=lambda _: 0)
-    messages = service.redis.lrange("aftercall-backlog", 0, -1)
-    assert any(b"aftercall.reconcile" in bytes(message) for message in messages)  # type: ignore[union-attr]
+    assert "aftercall.reconcile" in str(service.redis.lrange("aftercall-backlog", 0, -1))
     reconciler = Reconciler(service, twentytwo)
     for _ in range(50):
         if show_reconciliation(service, id_).state != "running":
