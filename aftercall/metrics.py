@@ -64,10 +64,10 @@ WEBHOOKS_RECEIVED = Metric(
 EVENTS = Metric(
     "aftercall_events_total",
     MetricType.COUNTER,
-    "Call ids in the webhooks that were answered 200, by whether they were new",
+    "Call ids of webhooks that were stored, by whether they were new",
     ("result",),
     Source.PROCESSES,
-    note="`result`: `new`, `duplicate`, or `spooled` while PostgreSQL is away",
+    note="`result`: `new`, `duplicate`. What was kept in Redis counts when it comes to the database",
 )
 WEBHOOKS_REFUSED = Metric(
     "aftercall_webhooks_refused_total",
@@ -76,7 +76,8 @@ WEBHOOKS_REFUSED = Metric(
     ("reason",),
     Source.PROCESSES,
     note="`reason`: `token`, `signature`, `not_json`, `no_call_id`, `no_workspace`, `too_large`, "
-    "`slow`, `not_stored` (both stores are away), `failed` (a fault of aftercall's own)",
+    "`slow`, `gone` (the sender), `not_stored` (both stores are away), `failed` (a fault of "
+    "aftercall's own)",
 )
 FETCH_ATTEMPTS = Metric(
     "aftercall_fetch_attempts_total",

@@ -2,6 +2,7 @@
 
 The only place that names a task. A message carries row ids and nothing else;
 losing one costs a second, never a call: the sweep finds every row that is due.
+Its headers say, for the log, who rang and which request each row came in with.
 """
 
 import time
@@ -14,6 +15,8 @@ import structlog
 from celery import Celery
 from celery.beat import Scheduler
 from kombu.exceptions import KombuError
+
+from aftercall.origins import RungBy
 
 log = structlog.get_logger(__name__)
 
@@ -117,15 +120,26 @@ class Doorbell:
         self._celery = celery
         self._quiet_until = 0.0
 
-    def ring_fetch(self, row_ids: Sequence[int], *, queue: QueueName = QueueName.FETCH) -> None:
-        """Calls of these rows are due."""
-        self._ring(TaskName.FETCH_CALLS, list(row_ids), queue)
+    def ring_fetch(
+        self,
+        row_ids: Sequence[int],
+        *,
+        queue: QueueName = QueueName.FETCH,
+        rung_by: RungBy = RungBy.HAND,
+        request_ids: Sequence[str | None] = (),
+    ) -> None:
+        """Calls of these rows are due. `request_ids`: what each of them came in with."""
+        self._ring(TaskName.FETCH_CALLS, list(row_ids), queue, rung_by, request_ids)
 
     def ring_deliver(
-        self, ids: Sequence[uuid.UUID], *, queue: QueueName = QueueName.DELIVER
+        self,
+        ids: Sequence[uuid.UUID],
+        *,
+        queue: QueueName = QueueName.DELIVER,
+        rung_by: RungBy = RungBy.HAND,
     ) -> None:
         """Deliveries of these ids are due."""
-        self._ring(TaskName.DELIVER_CALLS, [str(id_) for id_ in ids], queue)
+        self._ring(TaskName.DELIVER_CALLS, [str(id_) for id_ in ids], queue, rung_by)
 
     def ring_fetch_alone(self, row_id: int) -> None:
         """This call is due, in a process of its own."""
@@ -148,15 +162,31 @@ class Doorbell:
         answers = self._celery.control.ping(timeout=timeout) or []
         return sorted(name for answer in answers for name in answer)
 
-    def _ring(self, task: TaskName, ids: list[Any], queue: QueueName) -> None:
+    def _ring(
+        self,
+        task: TaskName,
+        ids: list[Any],
+        queue: QueueName,
+        rung_by: RungBy = RungBy.SWEEP,
+        request_ids: Sequence[str | None] = (),
+    ) -> None:
         if not ids or time.monotonic() < self._quiet_until:
             return
+        headers: dict[str, Any] = {"rung_by": rung_by.value}
+        # Of a person's request: bound where it came in.
+        if asked := structlog.contextvars.get_contextvars().get("request_id"):
+            headers["request_id"] = asked
         try:
             with self._celery.producer_or_acquire() as producer:
                 for start in range(0, len(ids), IDS_PER_MESSAGE):
+                    end = start + IDS_PER_MESSAGE
+                    if request_ids:
+                        # One for each id: 16 characters, where ours are.
+                        headers["request_ids"] = list(request_ids[start:end])
                     self._celery.send_task(
                         task.value,
-                        args=[ids[start : start + IDS_PER_MESSAGE]],
+                        args=[ids[start:end]],
+                        headers=headers,
                         queue=queue.value,
                         producer=producer,
                     )

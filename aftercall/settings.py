@@ -133,6 +133,12 @@ class Settings(BaseSettings):
         50_000_000, alias="AFTERCALL_MEDIA_MAX_BYTES", ge=1_000, le=500_000_000
     )
 
+    #: Where worker and beat answer /metrics and /healthz; 0: nowhere.
+    metrics_port: int = Field(0, alias="AFTERCALL_METRICS_PORT", ge=0, le=65_535)
+    metrics_host: str = Field(
+        "127.0.0.1", alias="AFTERCALL_METRICS_HOST", pattern=r"^[0-9A-Za-z:.-]{1,253}$"
+    )
+
     twentytwo_base_url: str = Field(
         "https://api.twentytwo.in/api",
         alias="TWENTYTWO_BASE_URL",

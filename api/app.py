@@ -21,10 +21,12 @@ from api.console.install import install_console
 from api.console.live import Live, ended_by_signals
 from api.docs import install_docs
 from api.examples import install_examples
+from api.heartbeat import heartbeat
 from api.metrics import make_registry
 from api.probes import Probes
 from api.problems import PROBLEMS, install_problems
 from api.receiver import Receiver
+from api.request_line import RequestLine
 from api.routes import (
     audit,
     calls,
@@ -56,8 +58,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.media_store = MediaStore(settings.media_root)
     app.state.live = Live()
     try:
-        with ended_by_signals(app.state.live):
-            yield
+        async with heartbeat(service, app.state.receiver):
+            with ended_by_signals(app.state.live):
+                yield
     finally:
         app.state.receiver.close()
         app.state.probes.stop()
@@ -78,6 +81,7 @@ def create_app() -> FastAPI:
     app.add_middleware(WebhookLane)
     app.add_middleware(BodyLimit)
     app.add_middleware(BodyDeadline)
+    app.add_middleware(RequestLine)
     install_problems(app)
     app.include_router(webhooks.router, tags=["webhook"])
     app.include_router(health.router)

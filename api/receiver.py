@@ -5,9 +5,10 @@ away, after it is kept in Redis. A lone webhook waits for nobody.
 """
 
 import asyncio
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
 
 import redis
 import structlog
@@ -17,9 +18,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from aftercall.batching import Batcher
 from aftercall.domain.ids import new_id
 from aftercall.domain.work import Acceptance, IncomingEvent
-from aftercall.flows.accept_events import NoWorkspace, store_events
+from aftercall.flows.accept_events import NoWorkspace, count_events, store_events
 from aftercall.flows.service import Service
 from aftercall.flows.spool import events_of, spool_webhook
+from aftercall.origins import RungBy
 from aftercall.twentytwo.inbound import Notice
 
 log = structlog.get_logger(__name__)
@@ -34,22 +36,31 @@ AWAY = 1.0
 MAX_WAITING = 20_000
 
 
+#: A call's row, and the id of the request that brought it.
+_Due = tuple[int, str | None]
+
+
 class NotStored(Exception):
     """Neither the database nor Redis took it in time. The sender should try again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What the sender is told."""
+    """What the sender is told, and, for the log, where it went."""
 
     received: int
     duplicates: int
+    webhook_id: uuid.UUID | None = None
+    #: Of the calls that became due.
+    row_ids: tuple[int, ...] = ()
+    kept_in: str = "database"
 
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     events: Sequence[IncomingEvent]
     body: bytes
+    request_id: str | None
     answer: "asyncio.Future[Receipt]"
 
 
@@ -60,10 +71,14 @@ class Receiver:
         self._service = service
         self._loop = asyncio.get_running_loop()
         self._away_until = 0.0
-        self._rings: Batcher[list[int]] = Batcher(self._ring, name="ring")
+        #: When the last webhook was taken here.
+        self.last_at: datetime | None = None
+        self._rings: Batcher[list[_Due]] = Batcher(self._ring, name="ring")
         self._writer: Batcher[_Waiting] = Batcher(self._write, name="write-events", limit=BATCH)
 
-    async def receive(self, notice: Notice, body: bytes) -> Receipt:
+    async def receive(
+        self, notice: Notice, body: bytes, *, request_id: str | None = None
+    ) -> Receipt:
         """Returns once it is stored, in PostgreSQL or, while that is away, in Redis.
 
         NotStored or NoWorkspace otherwise.
@@ -72,8 +87,9 @@ class Receiver:
         if is_away and (kept := await self._keep(notice, body)) is not None:
             return kept
         answer: asyncio.Future[Receipt] = self._loop.create_future()
-        events = events_of(notice, webhook_id=new_id(), received_at=self._service.clock())
-        self._writer.put(_Waiting(events, body, answer))
+        self.last_at = received_at = self._service.clock()
+        events = events_of(notice, webhook_id=new_id(), received_at=received_at)
+        self._writer.put(_Waiting(events, body, request_id, answer))
         # As `wait_for` does it, at a third of its cost.
         too_late = self._loop.call_later(PATIENCE, _give_up, answer)
         try:
@@ -105,7 +121,7 @@ class Receiver:
         except (redis.RedisError, TimeoutError) as error:
             log.warning("webhook.not_kept", error=type(error).__name__)
             return None
-        return Receipt(len(notice.call_ids), duplicates=0)
+        return Receipt(len(notice.call_ids), duplicates=0, kept_in="redis")
 
     # ---- in the writer's thread ------------------------------------------------
 
@@ -133,18 +149,17 @@ class Receiver:
         events = [event for waiting in batch for event in waiting.events]
         bodies = {waiting.events[0].webhook_id: waiting.body for waiting in batch}
         stored = store_events(self._service, events, bodies)
+        count_events(self._service, stored)
         answers: list[tuple[_Waiting, Receipt | Exception]] = []
-        due: list[int] = []
+        due: list[_Due] = []
         at = 0
         for waiting in batch:
             its = stored[at : at + len(waiting.events)]
             at += len(waiting.events)
-            answers.append((waiting, _receipt(its)))
-            due.extend(
-                one.call_row_id
-                for one in its
-                if isinstance(one, Acceptance) and one.call_row_id is not None
-            )
+            receipt = _receipt(its, waiting)
+            answers.append((waiting, receipt))
+            if isinstance(receipt, Receipt):
+                due.extend((row_id, waiting.request_id) for row_id in receipt.row_ids)
         self._rings.put(due)
         return answers
 
@@ -160,8 +175,13 @@ class Receiver:
 
         self._loop.call_soon_threadsafe(settle)
 
-    def _ring(self, batches: list[list[int]]) -> None:
-        self._service.doorbell.ring_fetch([row_id for batch in batches for row_id in batch])
+    def _ring(self, batches: list[list[_Due]]) -> None:
+        due = [one for batch in batches for one in batch]
+        self._service.doorbell.ring_fetch(
+            [row_id for row_id, _ in due],
+            rung_by=RungBy.WEBHOOK,
+            request_ids=[request_id for _, request_id in due],
+        )
 
 
 def _give_up(answer: "asyncio.Future[Receipt]") -> None:
@@ -169,10 +189,17 @@ def _give_up(answer: "asyncio.Future[Receipt]") -> None:
         answer.set_exception(NotStored())
 
 
-def _receipt(stored: Sequence[Acceptance | NoWorkspace]) -> Receipt | Exception:
-    acceptances: list[Any] = []
+def _receipt(
+    stored: Sequence[Acceptance | NoWorkspace], waiting: _Waiting
+) -> Receipt | Exception:
+    acceptances: list[Acceptance] = []
     for one in stored:
         if isinstance(one, NoWorkspace):
             return one
         acceptances.append(one)
-    return Receipt(len(acceptances), sum(one.is_duplicate for one in acceptances))
+    return Receipt(
+        len(acceptances),
+        sum(one.is_duplicate for one in acceptances),
+        waiting.events[0].webhook_id,
+        tuple(one.call_row_id for one in acceptances if one.call_row_id is not None),
+    )

@@ -8,8 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api.paths import is_webhook
 from api.problems import Problem, problem_response
-from api.webhooks import PATH, receive_webhook
+from api.webhooks import receive_webhook
 
 
 class WebhookLane:
@@ -19,7 +20,7 @@ class WebhookLane:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] != PATH or scope["method"] != "POST":
+        if scope["type"] != "http" or not is_webhook(scope):
             await self._app(scope, receive, send)
             return
         try:

@@ -15,12 +15,12 @@ from aftercall.twentytwo.inbound import (
     is_signed,
     read_notice,
 )
+from api.paths import WEBHOOK as PATH
 from api.problems import Problem
 from api.receiver import NotStored, Receiver
+from api.request_line import request_id_of, seen_of
 
 router = APIRouter()
-
-PATH = "/webhooks/twentytwo"
 
 _EXAMPLES: dict[str, Any] = {
     "Twenty2's webhook": {
@@ -91,24 +91,33 @@ _SCHEMA: dict[str, Any] = {
 async def receive_webhook(request: Request) -> JSONResponse:
     state = request.app.state
     receiver: Receiver = state.receiver
+    seen = seen_of(request.scope)
     # The token first: nobody without it makes us read a body.
     in_url = _only(request.query_params.getlist("token"))
     if not is_right_token(in_url, bearer(request), token=state.webhook_token):
+        seen.reason = "token"
         raise Problem(401, "The token is missing or wrong: put it in the URL as ?token=…")
     body = await request.body()
     signature = _only(request.headers.getlist("x-twenty2-signature"))
     if state.hmac_secret is not None and not is_signed(
         body, signature=signature, secret=state.hmac_secret
     ):
+        seen.reason = "signature"
         raise Problem(401, "The x-twenty2-signature is missing or does not fit the body")
     try:
-        receipt = await receiver.receive(read_notice(body), body)
+        seen.notice = notice = read_notice(body)
+        receipt = await receiver.receive(notice, body, request_id=request_id_of(request.scope))
     except NotJson as error:
+        seen.reason = "not_json"
         raise Problem(400, str(error)) from None
     except (NoCallId, NoWorkspace) as error:
+        seen.reason = "no_call_id" if isinstance(error, NoCallId) else "no_workspace"
         raise Problem(422, str(error)) from None
     except NotStored:
         raise Problem(503, "It could not be stored; send it again", {"Retry-After": "5"}) from None
+    seen.received, seen.duplicates = receipt.received, receipt.duplicates
+    seen.webhook_id, seen.row_ids = receipt.webhook_id, receipt.row_ids
+    seen.kept_in = receipt.kept_in
     return JSONResponse({"received": receipt.received, "duplicates": receipt.duplicates})
 
 

@@ -4,6 +4,8 @@ Prefork, one process a core. Settings are read when Celery first asks for its
 configuration, so importing this module touches nothing.
 """
 
+import atexit
+import time
 from typing import Any
 
 import redis
@@ -17,7 +19,8 @@ from aftercall.stores import find_stores, redis_client
 from worker.process import WorkerProcess
 from worker.schedule import SCHEDULE
 from worker.tasks import register_tasks
-from worker.watch import DeafnessWatch
+from worker.watch import DEAF_AFTER, DeafnessWatch
+from worker.watched import Watched
 
 
 def create_app() -> Celery:
@@ -26,6 +29,8 @@ def create_app() -> Celery:
     celery.add_defaults(_configuration)
     process = WorkerProcess(celery)
     register_tasks(celery, process)
+    _watch_worker()
+    _watch_beat()
 
     def close(**_: Any) -> None:
         process.close()
@@ -33,9 +38,22 @@ def create_app() -> Celery:
     def log(**_: Any) -> None:
         configure_logs()
 
+    signals.worker_process_shutdown.connect(close, weak=False)
+    signals.worker_shutdown.connect(close, weak=False)
+    signals.setup_logging.connect(log, weak=False)
+    return celery
+
+
+def _watch_worker() -> None:
+    """In its main process: from before the fork to the end."""
+    watched = Watched("worker")
+
+    def before_fork(**_: Any) -> None:
+        watched.before_fork(load_settings())
+
     def watch(**_: Any) -> None:
-        redis_url = find_stores(load_settings()).redis_url
-        client = redis_client(redis_url)
+        settings = load_settings()
+        client = redis_client(find_stores(settings).redis_url)
         deafness = DeafnessWatch(lambda: _messages_wait(client))
 
         def note(**_: Any) -> None:
@@ -43,12 +61,36 @@ def create_app() -> Celery:
 
         signals.task_received.connect(note, weak=False)
         deafness.start()
+        watched.start(
+            settings, idle=deafness.silence, is_well=lambda: deafness.silence() < DEAF_AFTER
+        )
 
+    def end(**_: Any) -> None:
+        watched.end()
+
+    signals.worker_init.connect(before_fork, weak=False)
     signals.worker_ready.connect(watch, weak=False)
-    signals.worker_process_shutdown.connect(close, weak=False)
-    signals.worker_shutdown.connect(close, weak=False)
-    signals.setup_logging.connect(log, weak=False)
-    return celery
+    signals.worker_shutdown.connect(end, weak=False)
+
+
+def _watch_beat() -> None:
+    """Each message that it sends is a sign of life; it sends one a second."""
+    watched = Watched("beat")
+    sent_at = time.monotonic()
+
+    def watch(**_: Any) -> None:
+        def note(**_: Any) -> None:
+            nonlocal sent_at
+            sent_at = time.monotonic()
+
+        signals.before_task_publish.connect(note, weak=False)
+        # While Redis is away it sends nothing, and starting it anew would not help.
+        watched.start(
+            load_settings(), idle=lambda: time.monotonic() - sent_at, is_well=lambda: True
+        )
+        atexit.register(watched.end)
+
+    signals.beat_init.connect(watch, weak=False)
 
 
 def _messages_wait(client: "redis.Redis") -> bool:

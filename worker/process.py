@@ -13,6 +13,7 @@ from aftercall.flows.fetch_calls import CallFetcher
 from aftercall.flows.fetch_media import MediaFetcher
 from aftercall.flows.reconcile import Reconciler
 from aftercall.flows.service import Service, open_service
+from aftercall.origins import RungBy
 from aftercall.media_store import MediaStore
 from aftercall.settings import load_settings
 from aftercall.stores import find_stores
@@ -68,7 +69,7 @@ class Parts:
 
     def _deliver(self, ids: list[uuid.UUID]) -> None:
         if left := self.deliverer.deliver(ids, wait_for_place=0):
-            self.service.doorbell.ring_deliver(left)
+            self.service.doorbell.ring_deliver(left, rung_by=RungBy.WORKER)
 
     def _overdue(self, seconds: float) -> list[str]:
         parts = (self.fetcher, self.deliverer, self.reconciler)

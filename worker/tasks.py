@@ -1,24 +1,31 @@
 """The tasks: each runs one flow. Messages carry row ids; doing one twice does nothing twice."""
 
 import uuid
+from collections.abc import Sequence
 
-from celery import Celery
+from celery import Celery, Task
 
 from aftercall.flows.sweep import sweep
+from aftercall.origins import RungBy
 from aftercall.queue import QueueName, TaskName
-from worker.process import WorkerProcess
+from worker.process import Parts, WorkerProcess
 
 
 def register_tasks(celery: Celery, process: WorkerProcess) -> None:
     """Gives the tasks of `aftercall.queue` their bodies."""
 
-    @celery.task(name=TaskName.FETCH_CALLS.value, shared=False)
-    def fetch_calls(row_ids: list[int]) -> None:
-        process.parts().fetcher.fetch(row_ids)
+    @celery.task(name=TaskName.FETCH_CALLS.value, shared=False, bind=True)
+    def fetch_calls(task: "Task[..., None]", row_ids: list[int]) -> None:
+        parts = process.parts()
+        _note(parts, task, row_ids)
+        parts.fetcher.fetch(row_ids)
 
-    @celery.task(name=TaskName.DELIVER_CALLS.value, shared=False)
-    def deliver_calls(ids: list[str]) -> None:
-        process.parts().deliverer.deliver([uuid.UUID(id_) for id_ in ids])
+    @celery.task(name=TaskName.DELIVER_CALLS.value, shared=False, bind=True)
+    def deliver_calls(task: "Task[..., None]", ids: list[str]) -> None:
+        parts = process.parts()
+        deliveries = [uuid.UUID(id_) for id_ in ids]
+        _note(parts, task, deliveries)
+        parts.deliverer.deliver(deliveries)
 
     @celery.task(name=TaskName.FETCH_ALONE.value, shared=False)
     def fetch_alone(row_ids: list[int]) -> None:
@@ -46,3 +53,12 @@ def register_tasks(celery: Celery, process: WorkerProcess) -> None:
             return int(service.redis.llen(queue.value))
 
         sweep(service, waiting_messages=waiting_messages)
+
+
+def _note(parts: Parts, task: "Task[..., None]", rows: Sequence[int | uuid.UUID]) -> None:
+    """What the message's headers say, for the log; one of an older version says nothing."""
+    rung_by = task.request.get("rung_by")
+    if rung_by not in set(RungBy):
+        return
+    request_ids = task.request.get("request_ids") or [task.request.get("request_id")] * len(rows)
+    parts.service.origins.note(zip(rows, request_ids, strict=False), rung_by=RungBy(rung_by))

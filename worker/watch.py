@@ -44,6 +44,10 @@ class DeafnessWatch:
             self._heard_at = self._clock()
         return self._clock() - self._heard_at > self._deaf_after
 
+    def silence(self) -> float:
+        """For how many seconds it has heard nothing while something waited."""
+        return self._clock() - self._heard_at
+
     def run(self) -> None:
         """Until it is deaf; then ends this process."""
         while not self.is_deaf():

@@ -18,6 +18,7 @@ from aftercall.cli.processes import (
 )
 from aftercall.cli.secrets_file import complete_secrets
 from aftercall.cli.session import console
+from aftercall.counters import fresh_folder
 from aftercall.db.schema import migrate
 from aftercall.db.session import Database
 from aftercall.embedded import (
@@ -43,7 +44,14 @@ def up(*, host: str, port: int, concurrency: int | None) -> None:
         check_port(host, port)
         settings = complete_secrets(settings)
         migrate(stores.database_url)
-        supervisor = Supervisor(child_environment(settings, stores))
+        supervisor = Supervisor(
+            {
+                **child_environment(settings, stores),
+                # All count into one folder, and the api's /metrics shows it.
+                **fresh_folder(settings.data_dir.resolve() / "metrics"),
+                "AFTERCALL_METRICS_PORT": "0",
+            }
+        )
         try:
             supervisor.start("api", api_arguments(host=host, port=port))
             supervisor.start("worker", worker_arguments(concurrency=concurrency))

@@ -12,7 +12,7 @@ from aftercall.db.attempts import AttemptRow, insert_attempts
 from aftercall.db.rows import as_rows
 from aftercall.db.session import Executor
 from aftercall.domain.plans import LAPSES_TO_BE_ALONE, MAX_LAPSES, DeliveryStep
-from aftercall.domain.states import DeliveryState
+from aftercall.domain.states import DeliveryState, Priority
 from aftercall.domain.work import ClaimedDelivery
 
 
@@ -170,8 +170,13 @@ def lock_capacities(
     ]
 
 
+# Made as the call was fetched, not later by a replay, and not yet delivered.
+_IS_FIRST = f"""
+    d.revision = 1 AND d.delivered_at IS NULL AND d.created_at <= c.fetched_at
+      AND c.priority < {Priority.BACKFILL}
+"""
 _CLAIM = text(
-    """
+    f"""
     UPDATE deliveries d SET state = 'sending', lease_token = :token, lease_until = :lease_until
     FROM calls c JOIN workspaces w ON w.id = c.workspace_id, call_payloads p, destinations t
     WHERE d.id IN (
@@ -186,7 +191,8 @@ _CLAIM = text(
       t.headers_sealed, t.secret_sealed, t.old_secret_sealed, t.old_secret_until,
       t.timeout_seconds, t.failing_since,
       t.failures_in_a_row, t.kind, t.sync, t.credentials_sealed, w.region, w.time_zone,
-      d.lease_until, p.call,
+      d.lease_until,
+      CASE WHEN {_IS_FIRST} THEN c.received_at END AS awaited_since, p.call,
       p.input_parameters, p.output_parameters, p.recording, p.transcript
     """
 )

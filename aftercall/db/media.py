@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import cast
 
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
@@ -252,9 +253,9 @@ _RELEASE_LAPSED = text(
 )
 
 
-def release_lapsed_media(executor: Executor, *, now: datetime) -> None:
+def release_lapsed_media(executor: Executor, *, now: datetime) -> int:
     """Makes those whose worker is gone due again, or dead at the third time."""
-    executor.execute(_RELEASE_LAPSED, {"now": now})
+    return cast(int, executor.execute(_RELEASE_LAPSED, {"now": now}).rowcount)  # type: ignore[attr-defined]
 
 
 # ---- by hand, and for those who look -----------------------------------------

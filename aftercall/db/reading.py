@@ -94,6 +94,12 @@ def count_states(session: Session, *, now: datetime) -> list[StateCount]:
     """Exact; of a large table, where rows come to stay (fetched, delivered) about right."""
     rows: Any = session.execute(_COUNTS, {"now": now})
     counts = [StateCount(row.kind, row.state, row.count, row.due, row.oldest) for row in rows]
+    return [*counts, *settled_counts(session)]
+
+
+def settled_counts(session: Session) -> list[StateCount]:
+    """Where rows come to stay; of a large table about right."""
+    counts: list[StateCount] = []
     for kind, table in (("call", "calls"), ("delivery", "deliveries")):
         size = session.execute(_SIZE, {"table": table}).scalar_one_or_none() or 0
         statement = _EXACT[kind] if size < COUNTED else _ESTIMATE

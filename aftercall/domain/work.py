@@ -160,6 +160,8 @@ class ClaimedDelivery:
     region: str = "IN"
     time_zone: str = "Asia/Kolkata"
     lease_until: datetime | None = None
+    #: When its call came in, if this is the first that the destination gets of it.
+    awaited_since: datetime | None = None
     #: Our own links, which last; None without AFTERCALL_PUBLIC_URL, or when nothing is kept.
     recording_link: str | None = field(default=None, repr=False)
     transcript_link: str | None = field(default=None, repr=False)

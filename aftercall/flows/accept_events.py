@@ -50,6 +50,13 @@ def store_events(
     return service.database.run(work)
 
 
+def count_events(service: Service, answers: Sequence[Acceptance | NoWorkspace]) -> None:
+    """What webhooks brought, whenever they come to the database."""
+    stored = [answer for answer in answers if isinstance(answer, Acceptance)]
+    duplicates = sum(answer.is_duplicate for answer in stored)
+    service.counters.events_stored(new=len(stored) - duplicates, duplicates=duplicates)
+
+
 def enqueue_calls(
     service: Service,
     call_ids: Sequence[str],

@@ -31,7 +31,7 @@ from aftercall.domain.outcomes import (
     Succeeded,
     classify_delivery,
 )
-from aftercall.domain.plans import DeliveryStanding, DeliveryStep, plan_delivery
+from aftercall.domain.plans import DeliveryStanding, plan_delivery
 from aftercall.domain.schedules import parse_retry_after
 from aftercall.domain.states import DeliveryState
 from aftercall.domain.work import WEBHOOK, ClaimedDelivery
@@ -40,6 +40,7 @@ from aftercall.flows.recording import attempt_outcome, write_all
 from aftercall.flows.service import Service
 from aftercall.flows.sync_calls import CrmSyncer, Synced
 from aftercall.http import without_secrets
+from aftercall.origins import Origin
 from aftercall.rate_limit import Lane, Wish
 from aftercall.sealing import SealError
 
@@ -53,6 +54,7 @@ MAX_FAILING = timedelta(days=5)
 _WAIT_FOR_PLACE = 20.0
 _SEAL_WAIT = timedelta(minutes=1)
 _SECOND = timedelta(seconds=1)
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +160,27 @@ class CallDeliverer:
             note_destinations(connection, results, now=now)
 
         self._service.database.run(work)
-        for result, record in zip(results, records, strict=True):
-            _log(result, record.step)
+        pairs = list(zip(results, records, strict=True))
+        self._count(pairs, now=now)
+        for result, record in pairs:
+            origin = self._service.origins.of_delivery(result.claim.id, result.claim.call_row_id)
+            _log(result, record, origin)
+
+    def _count(
+        self, pairs: list[tuple[Sent, deliveries_db.SendRecord]], *, now: datetime
+    ) -> None:
+        counters = self._service.counters
+        counters.deliveries(
+            (result.claim.kind, record.attempt.outcome, result.elapsed) for result, record in pairs
+        )
+        counters.first_deliveries(
+            (
+                (result.claim.kind, result.claim.awaited_since)
+                for result, _ in pairs
+                if result.claim.awaited_since and isinstance(result.outcome, Succeeded)
+            ),
+            now=now,
+        )
 
     def _go_on(self, results: list[Sent]) -> None:
         """Crowded destinations get their next deliveries now, not at the next sweep."""
@@ -387,20 +408,26 @@ def _for_the_log(claim: ClaimedDelivery, reason: str | None) -> str | None:
     return reason if reason is None or claim.kind == WEBHOOK else reason.partition(":")[0]
 
 
-def _log(result: Sent, step: DeliveryStep) -> None:
-    claim = result.claim
+def _log(result: Sent, record: deliveries_db.SendRecord, origin: Origin) -> None:
+    claim, step = result.claim, record.step
     write = log.warning if isinstance(result.outcome, Dead) else log.info
     write(
         "delivery.attempted",
         delivery_id=str(claim.id),
         destination_id=str(claim.destination_id),
         destination=claim.destination_name,
+        kind=claim.kind,
+        type=claim.type,
         call_id=claim.call_id,
         workspace_id=claim.workspace_id,
+        row_id=claim.call_row_id,
         attempt=claim.attempts + 1,
-        outcome=attempt_outcome(result.outcome, is_dead=step.state is DeliveryState.DEAD).value,
+        outcome=record.attempt.outcome.value,
         status_code=result.status_code,
         reason=_for_the_log(claim, step.error),
-        duration_ms=int(result.elapsed / timedelta(milliseconds=1)),
+        rung_by=origin.rung_by.value,
+        request_id=origin.request_id,
+        duration_ms=record.attempt.duration_ms,
+        waited_ms=int((result.started_at - claim.due_at) / _MILLISECOND),
         next_due_at=step.due_at.isoformat() if step.state is DeliveryState.QUEUED else None,
     )

@@ -29,7 +29,7 @@ from aftercall.domain.outcomes import (
     Succeeded,
     classify_fetch,
 )
-from aftercall.domain.plans import CallStanding, CallStep, plan_call
+from aftercall.domain.plans import CallStanding, plan_call
 from aftercall.domain.states import CallState, DeliveryState
 from aftercall.flows.claim_calls import FetchJob, claim_with_permits
 from aftercall.flows.recording import attempt_outcome, write_all
@@ -42,6 +42,7 @@ from aftercall.flows.save_calls import (
 )
 from aftercall.flows.service import Service
 from aftercall.flows.workspace_health import Sign, note_signs
+from aftercall.origins import Origin
 from aftercall.rate_limit import Lane
 from aftercall.twentytwo.answers import read_answer
 from aftercall.twentytwo.client import Twenty2, without_credentials
@@ -50,6 +51,8 @@ log = structlog.get_logger(__name__)
 
 #: How long a task waits for a place, while every place has a straggler in it.
 _WAIT_FOR_PLACE = 20.0
+_TOO_MANY = 429
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +176,7 @@ class CallFetcher:
     def _write(self, results: list[Fetched]) -> None:
         now = self._service.clock()
         records = [_to_record(result, now=now, rng=self._service.rng) for result in results]
+        pairs = list(zip(results, records, strict=True))
 
         def work(connection: Connection) -> list[NewDelivery]:
             ours = record_fetches(connection, records, now=now)
@@ -190,8 +194,12 @@ class CallFetcher:
 
         new = self._service.database.run(work)
         self._pass_on([delivery.id for delivery in new if delivery.state is DeliveryState.QUEUED])
-        for result, record in zip(results, records, strict=True):
-            _log(result, record.step)
+        self._service.counters.fetches(
+            ((record.attempt.outcome, result.elapsed) for result, record in pairs),
+            limited=sum(result.status_code == _TOO_MANY for result in results),
+        )
+        for result, record in pairs:
+            _log(result, record, self._service.origins.of_call(result.job.claim.row_id))
 
 
 def _spoiled(result: Fetched, why: str) -> Fetched:
@@ -241,9 +249,8 @@ def _sign(result: Fetched) -> Sign:
     return Sign(claim.workspace_id, claim.is_probe, result.status_code, result.outcome)
 
 
-def _log(result: Fetched, step: CallStep) -> None:
-    claim = result.job.claim
-    outcome = attempt_outcome(result.outcome, is_dead=step.state is CallState.DEAD)
+def _log(result: Fetched, record: FetchRecord, origin: Origin) -> None:
+    claim, step = result.job.claim, record.step
     write = log.info if not isinstance(result.outcome, Dead) else log.warning
     write(
         "fetch.attempted",
@@ -251,9 +258,15 @@ def _log(result: Fetched, step: CallStep) -> None:
         workspace_id=claim.workspace_id,
         row_id=claim.row_id,
         attempt=claim.attempts + 1,
-        outcome=outcome.value,
+        outcome=record.attempt.outcome.value,
         status_code=result.status_code,
         reason=step.error,
-        duration_ms=int(result.elapsed / timedelta(milliseconds=1)),
+        revision=record.saved.revision if record.saved else None,
+        priority=claim.priority,
+        is_probe=claim.is_probe,
+        rung_by=origin.rung_by.value,
+        request_id=origin.request_id,
+        duration_ms=record.attempt.duration_ms,
+        waited_ms=int((result.started_at - claim.due_at) / _MILLISECOND),
         next_due_at=step.due_at.isoformat() if step.state is CallState.QUEUED else None,
     )

@@ -208,6 +208,9 @@ class MediaFetcher:
         now = self._service.clock()
         records = [self._to_record(result, now=now) for result in results]
         self._service.database.run(lambda connection: record_media(connection, records, now=now))
+        self._service.counters.media(
+            (record.claim.kind.value, record.step.state.value) for record in records
+        )
         for result, record in zip(results, records, strict=True):
             _log(result, record)
 

@@ -11,11 +11,13 @@ from datetime import UTC, datetime
 import redis
 from celery import Celery
 
+from aftercall.counters import Counters
 from aftercall.db.session import Database
 from aftercall.db.workspaces import Access
 from aftercall.domain.work import Credentials
 from aftercall.embedded import StoreUrls
 from aftercall.http import AddressGuard
+from aftercall.origins import Origins
 from aftercall.queue import Doorbell, ringing_settings
 from aftercall.rate_limit import RateLimiter
 from aftercall.sealing import Sealer
@@ -39,6 +41,9 @@ class Service:
     sealer: Sealer
     clock: Callable[[], datetime] = utc_now
     rng: random.Random = field(default_factory=random.Random)
+    #: This process's.
+    counters: Counters = field(default_factory=Counters)
+    origins: Origins = field(default_factory=Origins)
 
     @property
     def own_workspace(self) -> str | None:

@@ -16,8 +16,9 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from aftercall.domain.ids import new_id
 from aftercall.domain.states import Priority
 from aftercall.domain.work import UNSPECIFIED, IncomingEvent
-from aftercall.flows.accept_events import NoWorkspace, store_events
+from aftercall.flows.accept_events import NoWorkspace, count_events, store_events
 from aftercall.flows.service import Service
+from aftercall.origins import RungBy
 from aftercall.twentytwo.inbound import Notice, read_notice
 
 log = structlog.get_logger(__name__)
@@ -115,12 +116,14 @@ def _store(service: Service, entries: Sequence[tuple[str, dict[str, str]]]) -> N
         events.extend(its)
         source.extend([entry] * len(its))
     due: list[int] = []
-    for answer, entry in zip(store_events(service, events, bodies), source, strict=True):
+    answers = store_events(service, events, bodies)
+    count_events(service, answers)
+    for answer, entry in zip(answers, source, strict=True):
         if isinstance(answer, NoWorkspace):
             _refuse(service, entry, why="it names no workspace")
         elif answer.call_row_id is not None:
             due.append(answer.call_row_id)
-    service.doorbell.ring_fetch(due)
+    service.doorbell.ring_fetch(due, rung_by=RungBy.SPOOL)
 
 
 def _refuse(service: Service, entry: tuple[str, dict[str, str]], *, why: str) -> None:

@@ -25,6 +25,7 @@ from aftercall.flows.reconciliations import start_periodic
 from aftercall.flows.replay import step_replays
 from aftercall.flows.service import Service
 from aftercall.flows.spool import drain_spool
+from aftercall.origins import RungBy
 from aftercall.queue import QueueName
 from aftercall.rate_limit import Wish
 
@@ -54,13 +55,18 @@ def sweep(service: Service, *, waiting_messages: Callable[[QueueName], int]) -> 
     with service.database.transaction() as session:
         lapsed_calls = calls_db.release_lapsed_calls(session, now=now)
         lapsed_deliveries = deliveries_db.release_lapsed_deliveries(session, now=now)
-        media_db.release_lapsed_media(session, now=now)
+        lapsed_media = media_db.release_lapsed_media(session, now=now)
         deliveries_db.follow_destinations(session, now=now)
         calls_db.queue_looks(
             session, now=now, own_workspace=service.own_workspace, count=LOOKS_AT_ONCE
         )
-    if lapsed_calls or lapsed_deliveries:
-        log.warning("leases.lapsed", calls=lapsed_calls, deliveries=lapsed_deliveries)
+    if lapsed_calls or lapsed_deliveries or lapsed_media:
+        log.warning(
+            "leases.lapsed", calls=lapsed_calls, deliveries=lapsed_deliveries, media=lapsed_media
+        )
+        service.counters.leases_lapsed(
+            call=lapsed_calls, delivery=lapsed_deliveries, media=lapsed_media
+        )
     try:
         if waiting_messages(QueueName.BACKLOG) < ENOUGH_WAITING:
             _offer_deliveries(service, now=now)
@@ -100,13 +106,15 @@ def _offer_calls(service: Service, *, now: datetime) -> None:
                 due = calls_db.due_calls(session, workspace_id, count=total, now=now)
             ids = [call.row_id for call in due if call.priority == Priority.FRESH]
             others = [call.row_id for call in due if call.priority != Priority.FRESH]
-            service.doorbell.ring_fetch(ids + others[: on_time.paced], queue=QueueName.BACKLOG)
+            service.doorbell.ring_fetch(
+                ids + others[: on_time.paced], queue=QueueName.BACKLOG, rung_by=RungBy.SWEEP
+            )
 
 
 def _offer_deliveries(service: Service, *, now: datetime) -> None:
     with service.database.transaction() as session:
         ids = deliveries_db.due_deliveries(session, now=now, count=MAX_OFFER)
-    service.doorbell.ring_deliver(ids, queue=QueueName.BACKLOG)
+    service.doorbell.ring_deliver(ids, queue=QueueName.BACKLOG, rung_by=RungBy.SWEEP)
 
 
 def _offer_media(service: Service, *, now: datetime) -> None:

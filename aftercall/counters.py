@@ -1,0 +1,265 @@
+"""What a process counts: the counters and histograms of `aftercall.metrics`, added up in batches.
+
+Several processes share one folder when PROMETHEUS_MULTIPROC_DIR names it: `aftercall up` makes
+one for all of its processes, a worker with AFTERCALL_METRICS_PORT one for its children. Without
+it a process counts for itself. prometheus_client reads the variable when it is imported, so it is
+imported here as late as can be.
+"""
+
+import os
+import platform
+import shutil
+import tempfile
+import threading
+from collections import Counter as Tally
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aftercall import metrics
+from aftercall.db.models import AttemptOutcome
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry, Counter, Histogram
+    from prometheus_client.core import Metric
+
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+#: Why a webhook is refused.
+REASONS = (
+    *("token", "signature", "not_json", "no_call_id", "no_workspace"),
+    *("too_large", "slow", "gone", "not_stored", "failed"),
+)
+LEASE_KINDS = ("call", "delivery", "media")
+
+
+class Counters:
+    """One process's; for any thread. What counts is made when it is first needed, so never
+    before a fork, and not by a command that counts nothing."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: _Instruments | None = None
+
+    @property
+    def registry(self) -> "CollectorRegistry":
+        return self._of.registry
+
+    @property
+    def _of(self) -> "_Instruments":
+        if self._made is None:
+            with self._lock:
+                if self._made is None:
+                    self._made = _Instruments()
+        return self._made
+
+    def webhook_received(self) -> None:
+        self._of.webhooks.inc()
+
+    def webhook_refused(self, reason: str) -> None:
+        self._of.refused.labels(reason).inc()
+
+    def events_stored(self, *, new: int, duplicates: int) -> None:
+        if new:
+            self._of.events.labels("new").inc(new)
+        if duplicates:
+            self._of.events.labels("duplicate").inc(duplicates)
+
+    def fetches(self, ended: Iterable[tuple[AttemptOutcome, timedelta]], *, limited: int) -> None:
+        """A batch of fetches; `limited`: how many of them were answered 429."""
+        outcomes: Tally[AttemptOutcome] = Tally()
+        for outcome, took in ended:
+            outcomes[outcome] += 1
+            self._of.fetch_seconds.observe(took.total_seconds())
+        for outcome, count in outcomes.items():
+            self._of.fetches.labels(outcome.value).inc(count)
+        if limited:
+            self._of.limited.inc(limited)
+
+    def deliveries(self, ended: Iterable[tuple[str, AttemptOutcome, timedelta]]) -> None:
+        """A batch of attempts: the kind of the destination, what came of it, how long it took."""
+        outcomes: Tally[tuple[str, AttemptOutcome]] = Tally()
+        for kind, outcome, took in ended:
+            outcomes[kind, outcome] += 1
+            self._of.delivery_seconds.labels(kind).observe(took.total_seconds())
+        for (kind, outcome), count in outcomes.items():
+            self._of.deliveries.labels(kind, outcome.value).inc(count)
+
+    def first_deliveries(
+        self, delivered: Iterable[tuple[str, datetime]], *, now: datetime
+    ) -> None:
+        """Of calls that came to a destination for the first time: its kind, when they came in."""
+        for kind, received_at in delivered:
+            seconds = (now - received_at).total_seconds()
+            self._of.to_hook_seconds.labels(kind).observe(max(seconds, 0.0))
+
+    def media(self, ended: Iterable[tuple[str, str]]) -> None:
+        """A batch of tries: recording or transcript, and the state after it."""
+        for (kind, state), count in Tally(ended).items():
+            self._of.media.labels(kind, state).inc(count)
+
+    def leases_lapsed(self, **counts: int) -> None:
+        """By kind: call, delivery, media."""
+        for kind, count in counts.items():
+            if count:
+                self._of.lapsed.labels(kind).inc(count)
+
+class _Instruments:
+    def __init__(self) -> None:
+        from prometheus_client import CollectorRegistry
+
+        self.registry = CollectorRegistry()
+        registry = self.registry
+        self.webhooks = _counter(metrics.WEBHOOKS_RECEIVED, registry)
+        self.events = _counter(metrics.EVENTS, registry)
+        self.refused = _counter(metrics.WEBHOOKS_REFUSED, registry)
+        self.fetches = _counter(metrics.FETCH_ATTEMPTS, registry)
+        self.fetch_seconds = _histogram(metrics.FETCH_DURATION, registry)
+        self.deliveries = _counter(metrics.DELIVERY_ATTEMPTS, registry)
+        self.delivery_seconds = _histogram(metrics.DELIVERY_DURATION, registry)
+        self.to_hook_seconds = _histogram(metrics.WEBHOOK_TO_HOOK, registry)
+        self.media = _counter(metrics.MEDIA_ATTEMPTS, registry)
+        self.lapsed = _counter(metrics.LEASES_LAPSED, registry)
+        self.limited = _counter(metrics.RATE_LIMIT_REFUSALS, registry)
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """So that the first of each is seen as an increase."""
+        for result in ("new", "duplicate"):
+            self.events.labels(result)
+        for reason in REASONS:
+            self.refused.labels(reason)
+        for outcome in AttemptOutcome:
+            self.fetches.labels(outcome.value)
+        for kind in LEASE_KINDS:
+            self.lapsed.labels(kind)
+
+
+def _counter(metric: metrics.Metric, registry: "CollectorRegistry") -> "Counter":
+    from prometheus_client import Counter
+
+    return Counter(metric.name, metric.help, metric.labels, registry=registry)
+
+
+def _histogram(metric: metrics.Metric, registry: "CollectorRegistry") -> "Histogram":
+    from prometheus_client import Histogram
+
+    return Histogram(
+        metric.name, metric.help, metric.labels, buckets=metric.buckets, registry=registry
+    )
+
+
+# ---- what is shown -----------------------------------------------------------
+
+
+class BuildInfo:
+    """A collector of prometheus_client's."""
+
+    def collect(self) -> "Iterator[Metric]":
+        from prometheus_client.core import GaugeMetricFamily
+
+        metric = metrics.BUILD_INFO
+        family = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
+        family.add_metric([version("aftercall"), platform.python_version()], 1)
+        yield family
+
+
+def registry_of(counters: Counters | None = None) -> "CollectorRegistry":
+    """What is counted here and, where a folder is shared, by all who share it."""
+    from prometheus_client import CollectorRegistry
+
+    # Not described at registration: nothing is asked before somebody looks.
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(BuildInfo())
+    if os.environ.get(FOLDER):
+        registry.register(SharedCounts(Path(os.environ[FOLDER])))
+    elif counters is not None:
+        registry.register(counters.registry)
+    return registry
+
+
+def metrics_page() -> tuple[bytes, str]:
+    """Of a process that counts nothing itself; and its content type."""
+    from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+    return generate_latest(registry_of()), CONTENT_TYPE_LATEST
+
+
+# ---- the folder that processes share -----------------------------------------
+
+
+class SharedCounts:
+    """All that is in the folder, of processes that live and of those that have ended.
+
+    What ended processes have counted still counts. Their files are folded into one of each type
+    when they have become many: a worker that is started again every hour would leave thousands.
+    """
+
+    def __init__(self, folder: Path, *, most_ended: int = 40) -> None:
+        self._folder = folder
+        self._most_ended = most_ended
+        # One process reads a folder; its scrapes take turns.
+        self._lock = threading.Lock()
+
+    def collect(self) -> "Iterable[Metric]":
+        from prometheus_client.multiprocess import MultiProcessCollector
+
+        with self._lock:
+            ended = [file for file in self._folder.glob("*.db") if _has_ended(file)]
+            if len(ended) > self._most_ended:
+                _fold(ended)
+            files = [str(file) for file in self._folder.glob("*.db")]
+            return list(MultiProcessCollector.merge(files))
+
+
+def _has_ended(file: Path) -> bool:
+    pid = file.stem.rpartition("_")[2]
+    if not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False
+
+
+def _fold(files: Sequence[Path]) -> None:
+    """Adds the files of ended processes to `counter_ended.db` and its like."""
+    from prometheus_client.mmap_dict import MmapedDict
+
+    for type_, its in _by_type(files).items():
+        total = MmapedDict(str(its[0].with_name(f"{type_}_ended.db")))
+        for file in its:
+            for key, value, _, _ in MmapedDict.read_all_values_from_file(str(file)):
+                total.write_value(key, total.read_value(key)[0] + value, 0.0)
+            file.unlink()
+        total.close()
+
+
+def _by_type(files: Sequence[Path]) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for file in files:
+        found.setdefault(file.stem.rpartition("_")[0], []).append(file)
+    return found
+
+
+def fresh_folder(folder: Path) -> dict[str, str]:
+    """An empty folder for the counts of several processes; the environment that says so."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, mode=0o700)
+    return {FOLDER: str(folder)}
+
+
+def share_with_children() -> Path | None:
+    """To be called before the fork, and before anything is counted. The folder that was made.
+
+    None when there is one already: whoever set it also cleans it.
+    """
+    if os.environ.get(FOLDER):
+        return None
+    folder = Path(tempfile.mkdtemp(prefix="aftercall-metrics-"))
+    os.environ[FOLDER] = str(folder)
+    return folder
