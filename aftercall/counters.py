@@ -86,9 +86,7 @@ class Counters:
         for (kind, outcome), count in outcomes.items():
             self._of.deliveries.labels(kind, outcome.value).inc(count)
 
-    def first_deliveries(
-        self, delivered: Iterable[tuple[str, datetime]], *, now: datetime
-    ) -> None:
+    def first_deliveries(self, delivered: Iterable[tuple[str, datetime]], *, now: datetime) -> None:
         """Of calls that came to a destination for the first time: its kind, when they came in."""
         for kind, received_at in delivered:
             seconds = (now - received_at).total_seconds()
@@ -104,6 +102,7 @@ class Counters:
         for kind, count in counts.items():
             if count:
                 self._of.lapsed.labels(kind).inc(count)
+
 
 class _Instruments:
     def __init__(self) -> None:

@@ -67,7 +67,7 @@ EVENTS = Metric(
     "Call ids of webhooks that were stored, by whether they were new",
     ("result",),
     Source.PROCESSES,
-    note="`result`: `new`, `duplicate`. What was kept in Redis counts when it comes to the database",
+    note="`result`: `new`, `duplicate`. What was kept in Redis counts once it is stored",
 )
 WEBHOOKS_REFUSED = Metric(
     "aftercall_webhooks_refused_total",

@@ -44,9 +44,7 @@ class Origins:
         self._known: OrderedDict[int | uuid.UUID, Origin] = OrderedDict()
         self._lock = threading.Lock()
 
-    def note(
-        self, rows: Iterable[tuple[int | uuid.UUID, str | None]], *, rung_by: RungBy
-    ) -> None:
+    def note(self, rows: Iterable[tuple[int | uuid.UUID, str | None]], *, rung_by: RungBy) -> None:
         """Each row with its request id; one that is known already stays."""
         with self._lock:
             known = self._known

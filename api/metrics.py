@@ -94,7 +94,9 @@ class StoreGauges(Collector):
         lanes = [
             workspace_lane(one.id, requests_per_minute=one.rate_limit or default) for one in asked
         ]
-        grants = self._service.limiter.look([Wish(lane, fresh=lane.limit, paced=0) for lane in lanes])
+        grants = self._service.limiter.look(
+            [Wish(lane, fresh=lane.limit, paced=0) for lane in lanes]
+        )
         for one, lane, grant in zip(asked, lanes, grants, strict=True):
             family.add_metric([one.id], 1 - grant.fresh / lane.limit)
         return family
@@ -164,7 +166,9 @@ def _rows(found: Standing, *, now: datetime) -> Iterator[GaugeMetricFamily]:
     yield from (rows, due, age)
     # In the order of the workspaces, so that those beyond the last label are always the same.
     places = {one.id: place for place, one in enumerate(found.workspaces)}
-    calls = sorted((one for one in found.calls if one.due), key=lambda one: places.get(one.owner, 0))
+    calls = sorted(
+        (one for one in found.calls if one.due), key=lambda one: places.get(one.owner, 0)
+    )
     first = [one for one in calls if places.get(one.owner, 0) < MOST_LABELS]
     yield _grouped(
         metrics.DUE_CALLS,

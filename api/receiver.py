@@ -189,9 +189,7 @@ def _give_up(answer: "asyncio.Future[Receipt]") -> None:
         answer.set_exception(NotStored())
 
 
-def _receipt(
-    stored: Sequence[Acceptance | NoWorkspace], waiting: _Waiting
-) -> Receipt | Exception:
+def _receipt(stored: Sequence[Acceptance | NoWorkspace], waiting: _Waiting) -> Receipt | Exception:
     acceptances: list[Acceptance] = []
     for one in stored:
         if isinstance(one, NoWorkspace):

@@ -13,8 +13,8 @@ from aftercall.flows.fetch_calls import CallFetcher
 from aftercall.flows.fetch_media import MediaFetcher
 from aftercall.flows.reconcile import Reconciler
 from aftercall.flows.service import Service, open_service
-from aftercall.origins import RungBy
 from aftercall.media_store import MediaStore
+from aftercall.origins import RungBy
 from aftercall.settings import load_settings
 from aftercall.stores import find_stores
 from aftercall.twentytwo.client import Twenty2

@@ -166,9 +166,7 @@ class CallDeliverer:
             origin = self._service.origins.of_delivery(result.claim.id, result.claim.call_row_id)
             _log(result, record, origin)
 
-    def _count(
-        self, pairs: list[tuple[Sent, deliveries_db.SendRecord]], *, now: datetime
-    ) -> None:
+    def _count(self, pairs: list[tuple[Sent, deliveries_db.SendRecord]], *, now: datetime) -> None:
         counters = self._service.counters
         counters.deliveries(
             (result.claim.kind, record.attempt.outcome, result.elapsed) for result, record in pairs

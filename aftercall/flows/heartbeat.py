@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import cast
 
 import redis
 import structlog
@@ -112,14 +113,14 @@ class Heartbeat:
 
 def processes_seen(client: "redis.Redis") -> list[ProcessSeen]:
     """Those that live, and those that were lost within the last minutes."""
-    seconds, _ = client.time()  # type: ignore[misc]
-    found: list[tuple[str, float]] = client.zrange(  # type: ignore[assignment]
-        _PROCESSES, 0, -1, withscores=True
-    )
-    return [
-        ProcessSeen(*member.split(" ", 1), timedelta(seconds=max(int(seconds) - at, 0)))
-        for member, at in found
-    ]
+    seconds, _ = cast(tuple[int, int], client.time())
+    found = cast(list[tuple[str, float]], client.zrange(_PROCESSES, 0, -1, withscores=True))
+    return [_seen(member, timedelta(seconds=max(int(seconds) - at, 0))) for member, at in found]
+
+
+def _seen(member: str, age: timedelta) -> ProcessSeen:
+    process, _, instance = member.partition(" ")
+    return ProcessSeen(process, instance, age)
 
 
 def beat_in_background(heartbeat: Heartbeat, age: Callable[[], float]) -> Callable[[], None]:

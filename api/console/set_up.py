@@ -17,8 +17,8 @@ from api.console.gate import ConsoleRoute, Viewer, ViewerOf
 from api.console.live import Event, live_response, replace
 from api.console.pages import redirect, render, render_text, root_of
 from api.console.workspaces import CredentialsForm, say_check, set_credentials
+from api.paths import WEBHOOK as WEBHOOK_PATH
 from api.routes.parameters import Text
-from api.webhooks import PATH as WEBHOOK_PATH
 
 router = APIRouter(route_class=ConsoleRoute, include_in_schema=False)
 
