@@ -138,6 +138,10 @@ class Settings(BaseSettings):
     metrics_host: str = Field(
         "127.0.0.1", alias="AFTERCALL_METRICS_HOST", pattern=r"^[0-9A-Za-z:.-]{1,253}$"
     )
+    #: A collector of OpenTelemetry's; its other variables (OTEL_…) are read by its own library.
+    otlp_endpoint: str | None = Field(
+        None, alias="OTEL_EXPORTER_OTLP_ENDPOINT", pattern=r"^https?://[^?#\s@]+$"
+    )
 
     twentytwo_base_url: str = Field(
         "https://api.twentytwo.in/api",

@@ -22,6 +22,7 @@ from aftercall.flows.accept_events import NoWorkspace, count_events, store_event
 from aftercall.flows.service import Service
 from aftercall.flows.spool import events_of, spool_webhook
 from aftercall.origins import RungBy
+from aftercall.tracing import Place
 from aftercall.twentytwo.inbound import Notice
 
 log = structlog.get_logger(__name__)
@@ -51,9 +52,13 @@ class Receipt:
     received: int
     duplicates: int
     webhook_id: uuid.UUID | None = None
-    #: Of the calls that became due.
-    row_ids: tuple[int, ...] = ()
+    #: Those that made their calls due.
+    accepted: tuple[Acceptance, ...] = ()
     kept_in: str = "database"
+
+    @property
+    def row_ids(self) -> tuple[int, ...]:
+        return tuple(one.call_row_id for one in self.accepted if one.call_row_id is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,8 @@ class _Waiting:
     events: Sequence[IncomingEvent]
     body: bytes
     request_id: str | None
+    #: The span that the sender's request was made in.
+    trace: Place | None
     answer: "asyncio.Future[Receipt]"
 
 
@@ -77,7 +84,12 @@ class Receiver:
         self._writer: Batcher[_Waiting] = Batcher(self._write, name="write-events", limit=BATCH)
 
     async def receive(
-        self, notice: Notice, body: bytes, *, request_id: str | None = None
+        self,
+        notice: Notice,
+        body: bytes,
+        *,
+        request_id: str | None = None,
+        trace: Place | None = None,
     ) -> Receipt:
         """Returns once it is stored, in PostgreSQL or, while that is away, in Redis.
 
@@ -89,7 +101,7 @@ class Receiver:
         answer: asyncio.Future[Receipt] = self._loop.create_future()
         self.last_at = received_at = self._service.clock()
         events = events_of(notice, webhook_id=new_id(), received_at=received_at)
-        self._writer.put(_Waiting(events, body, request_id, answer))
+        self._writer.put(_Waiting(events, body, request_id, trace, answer))
         # As `wait_for` does it, at a third of its cost.
         too_late = self._loop.call_later(PATIENCE, _give_up, answer)
         try:
@@ -160,6 +172,8 @@ class Receiver:
             answers.append((waiting, receipt))
             if isinstance(receipt, Receipt):
                 due.extend((row_id, waiting.request_id) for row_id in receipt.row_ids)
+                if waiting.trace is not None:
+                    self._service.traces.adopt(trace_rows(receipt), waiting.trace)
         self._rings.put(due)
         return answers
 
@@ -184,6 +198,13 @@ class Receiver:
         )
 
 
+def trace_rows(receipt: Receipt) -> list[tuple[int, int]]:
+    """The rows that became due, each with its revision."""
+    return [
+        (one.call_row_id, one.revision) for one in receipt.accepted if one.call_row_id is not None
+    ]
+
+
 def _give_up(answer: "asyncio.Future[Receipt]") -> None:
     if not answer.done():
         answer.set_exception(NotStored())
@@ -199,5 +220,5 @@ def _receipt(stored: Sequence[Acceptance | NoWorkspace], waiting: _Waiting) -> R
         len(acceptances),
         sum(one.is_duplicate for one in acceptances),
         waiting.events[0].webhook_id,
-        tuple(one.call_row_id for one in acceptances if one.call_row_id is not None),
+        tuple(one for one in acceptances if one.call_row_id is not None),
     )

@@ -10,14 +10,17 @@ import time
 import uuid
 from collections.abc import MutableMapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from aftercall.domain.work import Acceptance
 from aftercall.flows.service import Service
+from aftercall.tracing import Place, read_traceparent
 from aftercall.twentytwo.inbound import Notice
-from api.paths import is_webhook
+from api.paths import WEBHOOK, is_webhook
 
 log = structlog.get_logger(__name__)
 
@@ -39,8 +42,15 @@ class Seen:
     received: int = 0
     duplicates: int = 0
     webhook_id: uuid.UUID | None = None
-    row_ids: tuple[int, ...] = ()
+    accepted: tuple[Acceptance, ...] = ()
     kept_in: str | None = None
+    #: The sender's span; only where traces are on.
+    trace: Place | None = None
+
+    @property
+    def row_ids(self) -> list[int]:
+        rows = (one.call_row_id for one in self.accepted[:IDS_SHOWN])
+        return [row_id for row_id in rows if row_id is not None]
 
 
 def seen_of(scope: MutableMapping[str, Any]) -> Seen:
@@ -80,12 +90,15 @@ class RequestLine:
         if not is_webhook(scope):
             await self._app(scope, receive, answer)
             return
-        began = time.perf_counter()
-        seen = scope[_SEEN] = Seen()
+        service: Service = scope["app"].state.service
+        seen = scope[_SEEN] = Seen(trace=_trace_of(scope) if service.traces.is_on else None)
+        began_at, began = service.clock(), time.perf_counter()
         try:
             await self._app(scope, receive, answer)
         finally:
-            _write(scope, seen, status, time.perf_counter() - began)
+            _write(service, seen, status, time.perf_counter() - began)
+            if service.traces.is_on:
+                _trace(service, seen, request_id, began_at)
 
 
 def _sane_id(scope: Scope) -> str | None:
@@ -95,8 +108,38 @@ def _sane_id(scope: Scope) -> str | None:
     return None
 
 
-def _write(scope: Scope, seen: Seen, status: int | None, seconds: float) -> None:
-    service: Service = scope["app"].state.service
+def _trace_of(scope: Scope) -> Place | None:
+    given = [value for name, value in scope["headers"] if name == b"traceparent"]
+    return read_traceparent(given[0].decode("latin-1")) if len(given) == 1 else None
+
+
+def _trace(service: Service, seen: Seen, request_id: str, began: datetime) -> None:
+    """A span for each call that became due: each begins a trace of its own."""
+    if seen.notice is None:
+        return
+    ended = service.clock()
+    for one in seen.accepted:
+        if one.call_row_id is not None:
+            service.traces.webhook(
+                one.call_row_id,
+                one.revision,
+                is_first=one.is_first,
+                began=began,
+                ended=ended,
+                given=seen.trace,
+                attributes={
+                    "http.request.method": "POST",
+                    "http.route": WEBHOOK,
+                    "http.response.status_code": 200,
+                    "aftercall.row_id": one.call_row_id,
+                    "aftercall.workspace_id": seen.notice.workspace_id,
+                    "aftercall.webhook_id": seen.webhook_id and str(seen.webhook_id),
+                    "aftercall.request_id": request_id,
+                },
+            )
+
+
+def _write(service: Service, seen: Seen, status: int | None, seconds: float) -> None:
     took = {"status_code": status, "duration_ms": round(seconds * 1000)}
     if status == 200:
         service.counters.webhook_received()
@@ -118,7 +161,7 @@ def _ids(seen: Seen) -> dict[str, object]:
         else {
             "calls": len(notice.call_ids),
             "call_ids": notice.call_ids[:IDS_SHOWN],
-            "row_ids": seen.row_ids[:IDS_SHOWN],
+            "row_ids": seen.row_ids,
         }
     )
     return {

@@ -106,7 +106,9 @@ async def receive_webhook(request: Request) -> JSONResponse:
         raise Problem(401, "The x-twenty2-signature is missing or does not fit the body")
     try:
         seen.notice = notice = read_notice(body)
-        receipt = await receiver.receive(notice, body, request_id=request_id_of(request.scope))
+        receipt = await receiver.receive(
+            notice, body, request_id=request_id_of(request.scope), trace=seen.trace
+        )
     except NotJson as error:
         seen.reason = "not_json"
         raise Problem(400, str(error)) from None
@@ -116,7 +118,7 @@ async def receive_webhook(request: Request) -> JSONResponse:
     except NotStored:
         raise Problem(503, "It could not be stored; send it again", {"Retry-After": "5"}) from None
     seen.received, seen.duplicates = receipt.received, receipt.duplicates
-    seen.webhook_id, seen.row_ids = receipt.webhook_id, receipt.row_ids
+    seen.webhook_id, seen.accepted = receipt.webhook_id, receipt.accepted
     seen.kept_in = receipt.kept_in
     return JSONResponse({"received": receipt.received, "duplicates": receipt.duplicates})
 

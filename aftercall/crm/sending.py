@@ -48,7 +48,9 @@ class PreparedPost:
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
-def prepare(delivery: ClaimedDelivery, *, sealer: Sealer, now: datetime) -> PreparedPost:
+def prepare(
+    delivery: ClaimedDelivery, *, sealer: Sealer, now: datetime, traceparent: str | None = None
+) -> PreparedPost:
     """Maps, opens the secrets, signs. MappingError or SealError when that fails."""
     body = make_body(delivery)
     secrets = [sealer.open(delivery.secret_sealed)]
@@ -60,6 +62,8 @@ def prepare(delivery: ClaimedDelivery, *, sealer: Sealer, now: datetime) -> Prep
         "Content-Type": "application/json",
         **signature_headers(body, delivery_id=str(delivery.id), secrets_=tuple(secrets), now=now),
     }
+    if traceparent is not None and "traceparent" not in map(str.lower, custom):
+        headers["traceparent"] = traceparent
     return PreparedPost(
         delivery.url,
         headers,

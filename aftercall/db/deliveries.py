@@ -191,7 +191,7 @@ _CLAIM = text(
       t.headers_sealed, t.secret_sealed, t.old_secret_sealed, t.old_secret_until,
       t.timeout_seconds, t.failing_since,
       t.failures_in_a_row, t.kind, t.sync, t.credentials_sealed, w.region, w.time_zone,
-      d.lease_until,
+      d.lease_until, d.revision,
       CASE WHEN {_IS_FIRST} THEN c.received_at END AS awaited_since, p.call,
       p.input_parameters, p.output_parameters, p.recording, p.transcript
     """

@@ -68,10 +68,10 @@ _ACCEPT = text(
         lapses = 0,
         not_ready_since = NULL,
         unknown_since = NULL
-      RETURNING id, workspace_id, call_id, state
+      RETURNING id, workspace_id, call_id, state, revision, (xmax = 0) AS is_made
     )
     SELECT e.workspace_id, e.call_id, e.type, e.is_new,
-           CASE WHEN c.state = 'queued' THEN c.id END AS row_id
+           CASE WHEN c.state = 'queued' THEN c.id END AS row_id, c.revision, c.is_made
     FROM stored_events e LEFT JOIN due_calls c USING (workspace_id, call_id)
     """
 )
@@ -114,15 +114,23 @@ def accept_events(
             "bodies": [bodies[webhook_id] for webhook_id in webhook_times],
         },
     )
-    new = {(row.workspace_id, row.call_id, row.type): row.row_id for row in rows if row.is_new}
+    new = {(row.workspace_id, row.call_id, row.type): row for row in rows if row.is_new}
     acceptances = []
     for event in events:
         key = _key(event)
         is_first = first[key] is event
-        is_new = is_first and key in new
-        acceptances.append(
-            Acceptance(call_row_id=new[key] if is_new else None, is_duplicate=not is_new)
-        )
+        if is_first and key in new:
+            row = new[key]
+            acceptances.append(
+                Acceptance(
+                    call_row_id=row.row_id,
+                    is_duplicate=False,
+                    revision=row.revision,
+                    is_first=row.is_made or row.revision > 0,
+                )
+            )
+        else:
+            acceptances.append(Acceptance(call_row_id=None, is_duplicate=True))
     return acceptances
 
 

@@ -52,6 +52,9 @@ class Acceptance:
     #: The call's row when it became due, else None.
     call_row_id: int | None
     is_duplicate: bool
+    #: Of the call as it became due, and whether this event alone made it so.
+    revision: int = 0
+    is_first: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +165,7 @@ class ClaimedDelivery:
     lease_until: datetime | None = None
     #: When its call came in, if this is the first that the destination gets of it.
     awaited_since: datetime | None = None
+    revision: int = 1
     #: Our own links, which last; None without AFTERCALL_PUBLIC_URL, or when nothing is kept.
     recording_link: str | None = field(default=None, repr=False)
     transcript_link: str | None = field(default=None, repr=False)

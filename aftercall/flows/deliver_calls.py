@@ -28,6 +28,7 @@ from aftercall.domain.outcomes import (
     Dead,
     DeliveryOutcome,
     Retry,
+    Skipped,
     Succeeded,
     classify_delivery,
 )
@@ -43,6 +44,7 @@ from aftercall.http import without_secrets
 from aftercall.origins import Origin
 from aftercall.rate_limit import Lane, Wish
 from aftercall.sealing import SealError
+from aftercall.tracing import Place, Traces
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +67,7 @@ class Said:
     exchange: Exchange | DeliveryOutcome | Synced
     #: What an answer that repeats the request must not show.
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    place: Place | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +80,8 @@ class Sent:
     status_code: int | None
     response_excerpt: str | None
     outcome: DeliveryOutcome
+    #: In the call's trace.
+    place: Place | None = None
 
 
 class CallDeliverer:
@@ -118,6 +123,9 @@ class CallDeliverer:
             try:
                 claims, crowded = claim_within_limits(self._service, chunk, alone=self._alone)
                 self._crowded |= crowded
+                self._service.traces.recall(
+                    (claim.call_row_id, claim.revision - 1) for claim in claims
+                )
             except redis.RedisError as error:
                 log.warning("limiter.unreachable", error=type(error).__name__)
                 break
@@ -136,17 +144,25 @@ class CallDeliverer:
 
     def _send(self, claim: ClaimedDelivery, then: Callable[[Said], None]) -> None:
         started_at = self._service.clock()
+        place = self._service.traces.begin(claim.call_row_id, claim.revision - 1)
         if claim.kind != WEBHOOK:
-            self._syncer.start(claim, lambda synced: then(Said(started_at, synced)))
+            self._syncer.start(claim, lambda synced: then(Said(started_at, synced, place=place)))
             return
         try:
-            post = prepare(claim, sealer=self._service.sealer, now=started_at)
+            post = prepare(
+                claim,
+                sealer=self._service.sealer,
+                now=started_at,
+                traceparent=place and place.traceparent,
+            )
         except MappingError as error:
             then(Said(started_at, Dead(f"the destination's mapping failed: {error}")))
         except SealError as error:
             then(Said(started_at, Blocked(str(error), _SEAL_WAIT)))
         else:
-            self._sender.send(post, lambda exchange: then(Said(started_at, exchange, post.secrets)))
+            self._sender.send(
+                post, lambda exchange: then(Said(started_at, exchange, post.secrets, place))
+            )
 
     def _record(self, results: list[Sent]) -> None:
         write_all(results, write=self._write, spoil=_spoiled)
@@ -165,6 +181,9 @@ class CallDeliverer:
         for result, record in pairs:
             origin = self._service.origins.of_delivery(result.claim.id, result.claim.call_row_id)
             _log(result, record, origin)
+        if self._service.traces.is_on:
+            for result, record in pairs:
+                _trace(self._service.traces, result, record)
 
     def _count(self, pairs: list[tuple[Sent, deliveries_db.SendRecord]], *, now: datetime) -> None:
         counters = self._service.counters
@@ -261,7 +280,7 @@ def _take_permits(
 
 def _read(claim: ClaimedDelivery, said: Said) -> Sent:
     if isinstance(said.exchange, Synced):
-        return _read_synced(claim, said.started_at, said.exchange)
+        return replace(_read_synced(claim, said.started_at, said.exchange), place=said.place)
     if not isinstance(said.exchange, Answer | NoAnswer):
         return Sent(
             claim=claim,
@@ -283,6 +302,7 @@ def _read(claim: ClaimedDelivery, said: Said) -> Sent:
         status_code=answer.status if answer else None,
         response_excerpt=excerpt(answer.body) if answer else None,
         outcome=classify_delivery(exchange, retry_after=asked),
+        place=said.place,
     )
 
 
@@ -399,6 +419,30 @@ def _disable(executor: Executor, claim: ClaimedDelivery, reason: str, *, now: da
             destination=claim.destination_name,
             reason=reason,
         )
+
+
+def _trace(traces: Traces, result: Sent, record: deliveries_db.SendRecord) -> None:
+    claim = result.claim
+    traces.delivery(
+        result.place,
+        claim.call_row_id,
+        claim.revision,
+        began=result.started_at,
+        ended=result.started_at + result.elapsed,
+        failed=not isinstance(result.outcome, Succeeded | Skipped),
+        attributes={
+            "http.request.method": "POST" if claim.kind == WEBHOOK else None,
+            "http.response.status_code": result.status_code,
+            "aftercall.row_id": claim.call_row_id,
+            "aftercall.workspace_id": claim.workspace_id,
+            "aftercall.delivery_id": str(claim.id),
+            "aftercall.destination_id": str(claim.destination_id),
+            "aftercall.kind": claim.kind,
+            "aftercall.revision": claim.revision,
+            "aftercall.attempt": record.attempt.number,
+            "aftercall.outcome": record.attempt.outcome.value,
+        },
+    )
 
 
 def _for_the_log(claim: ClaimedDelivery, reason: str | None) -> str | None:

@@ -25,6 +25,7 @@ from aftercall.domain.outcomes import (
     Blocked,
     Dead,
     FetchOutcome,
+    NotReady,
     Retry,
     Succeeded,
     classify_fetch,
@@ -44,6 +45,7 @@ from aftercall.flows.service import Service
 from aftercall.flows.workspace_health import Sign, note_signs
 from aftercall.origins import Origin
 from aftercall.rate_limit import Lane
+from aftercall.tracing import Place, Traces
 from aftercall.twentytwo.answers import read_answer
 from aftercall.twentytwo.client import Twenty2, without_credentials
 
@@ -61,6 +63,7 @@ class Asked:
 
     started_at: datetime
     exchange: Exchange
+    place: Place | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +78,8 @@ class Fetched:
     outcome: FetchOutcome
     #: What is to be saved, when it succeeded.
     saving: Saving | None
+    #: In the call's trace.
+    place: Place | None = None
 
 
 class CallFetcher:
@@ -112,6 +117,7 @@ class CallFetcher:
             jobs: list[FetchJob] = []
             try:
                 jobs = claim_with_permits(self._service, chunk, alone=self._alone)
+                self._service.traces.recall((job.claim.row_id, job.claim.revision) for job in jobs)
             except redis.RedisError as error:
                 log.warning("limiter.unreachable", error=type(error).__name__)
                 return
@@ -133,11 +139,13 @@ class CallFetcher:
 
     def _ask(self, job: FetchJob, then: Callable[[Asked], None]) -> None:
         started_at = self._service.clock()
+        place = self._service.traces.begin(job.claim.row_id, job.claim.revision)
         self._twentytwo.ask_for_detail(
             job.claim.call_id,
             workspace_id=job.claim.workspace_id,
             credentials=job.credentials,
-            then=lambda exchange: then(Asked(started_at, exchange)),
+            then=lambda exchange: then(Asked(started_at, exchange, place)),
+            traceparent=place and place.traceparent,
         )
 
     def _read(self, job: FetchJob, asked: Asked) -> Fetched:
@@ -161,6 +169,7 @@ class CallFetcher:
             response_excerpt=excerpt(answer.body) if answer and saving is None else None,
             outcome=outcome,
             saving=saving,
+            place=asked.place,
         )
 
     def _block_now(self, lane: Lane, blocked: Blocked) -> None:
@@ -200,6 +209,9 @@ class CallFetcher:
         )
         for result, record in pairs:
             _log(result, record, self._service.origins.of_call(result.job.claim.row_id))
+        if self._service.traces.is_on:
+            for result, record in pairs:
+                _trace(self._service.traces, result, record, now=now)
 
 
 def _spoiled(result: Fetched, why: str) -> Fetched:
@@ -247,6 +259,28 @@ def _to_record(result: Fetched, *, now: datetime, rng: random.Random) -> FetchRe
 def _sign(result: Fetched) -> Sign:
     claim = result.job.claim
     return Sign(claim.workspace_id, claim.is_probe, result.status_code, result.outcome)
+
+
+def _trace(traces: Traces, result: Fetched, record: FetchRecord, *, now: datetime) -> None:
+    claim, saved = result.job.claim, record.saved
+    is_new = saved is not None and saved.revision > claim.revision
+    traces.fetch(
+        result.place,
+        claim.row_id,
+        claim.revision,
+        began=result.started_at,
+        ended=result.started_at + result.elapsed,
+        saved_at=now if is_new else None,
+        failed=not isinstance(result.outcome, Succeeded | NotReady),
+        attributes={
+            "http.request.method": "GET",
+            "http.response.status_code": result.status_code,
+            "aftercall.row_id": claim.row_id,
+            "aftercall.workspace_id": claim.workspace_id,
+            "aftercall.attempt": record.attempt.number,
+            "aftercall.outcome": record.attempt.outcome.value,
+        },
+    )
 
 
 def _log(result: Fetched, record: FetchRecord, origin: Origin) -> None:

@@ -23,6 +23,7 @@ from aftercall.rate_limit import RateLimiter
 from aftercall.sealing import Sealer
 from aftercall.settings import Settings
 from aftercall.stores import redis_client
+from aftercall.tracing import Traces, open_traces
 
 
 def utc_now() -> datetime:
@@ -44,6 +45,7 @@ class Service:
     #: This process's.
     counters: Counters = field(default_factory=Counters)
     origins: Origins = field(default_factory=Origins)
+    traces: Traces = field(default_factory=Traces)
 
     @property
     def own_workspace(self) -> str | None:
@@ -74,6 +76,7 @@ class Service:
         return AddressGuard(self.settings.allowed_private_networks)
 
     def close(self) -> None:
+        self.traces.close()
         self.database.close()
         self.redis.close()
 
@@ -86,11 +89,13 @@ def open_service(
         celery = Celery("aftercall", set_as_current=False)
         celery.conf.update(ringing_settings(stores.redis_url))
     client = redis_client(stores.redis_url)
+    key = settings.require("secret_key")
     return Service(
         settings=settings,
         database=Database(stores.database_url, pool_size=pool_size),
         redis=client,
         limiter=RateLimiter(client),
         doorbell=Doorbell(celery),
-        sealer=Sealer(settings.require("secret_key")),
+        sealer=Sealer(key),
+        traces=open_traces(settings, client=client, key=key),
     )

@@ -34,9 +34,10 @@ class Twenty2:
         workspace_id: str,
         credentials: Credentials,
         then: Callable[[Exchange], None],
+        traceparent: str | None = None,
     ) -> None:
         """`GET /call/detail`: Basic authentication and the workspace's header."""
-        self._client.send(self._detail(call_id, workspace_id, credentials), then)
+        self._client.send(self._detail(call_id, workspace_id, credentials, traceparent), then)
 
     def call_detail(self, call_id: str, *, workspace_id: str, credentials: Credentials) -> Exchange:
         """The same, waited for."""
@@ -64,11 +65,22 @@ class Twenty2:
     def close(self) -> None:
         self._client.close()
 
-    def _detail(self, call_id: str, workspace_id: str, credentials: Credentials) -> Request:
-        return self._get("detail", {"call_id": call_id}, workspace_id, credentials)
+    def _detail(
+        self,
+        call_id: str,
+        workspace_id: str,
+        credentials: Credentials,
+        traceparent: str | None = None,
+    ) -> Request:
+        return self._get("detail", {"call_id": call_id}, workspace_id, credentials, traceparent)
 
     def _get(
-        self, what: str, params: Mapping[str, str], workspace_id: str, credentials: Credentials
+        self,
+        what: str,
+        params: Mapping[str, str],
+        workspace_id: str,
+        credentials: Credentials,
+        traceparent: str | None = None,
     ) -> Request:
         return Request(
             method="GET",
@@ -78,6 +90,7 @@ class Twenty2:
                 "Authorization": f"Basic {_basic(credentials)}",
                 "x-workspace-id": workspace_id,
                 "Accept": "application/json",
+                **({} if traceparent is None else {"traceparent": traceparent}),
             },
             limits=LIMITS,
         )
