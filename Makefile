@@ -56,7 +56,7 @@ screenshots: $(READY) ## Pictures of the console's pages, made anew in docs/scre
 
 lock: $(READY) ## Pins the newest versions that pyproject.toml allows
 	@$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header --quiet --upgrade -o requirements.lock
-	@$(BIN)/uv pip compile pyproject.toml --group dev --extra embedded --universal --generate-hashes --no-emit-index-url --no-header --quiet --upgrade -c requirements.lock -o requirements-dev.lock
+	@$(BIN)/uv pip compile pyproject.toml --group dev --extra embedded --extra traces --universal --generate-hashes --no-emit-index-url --no-header --quiet --upgrade -c requirements.lock -o requirements-dev.lock
 
 clean: ## Removes the environment and the caches, not the data
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

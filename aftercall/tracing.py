@@ -77,7 +77,7 @@ class Traces:
     def recall(self, rows: Iterable[tuple[int, int]]) -> None:
         """Learns which of these rows and revisions do; one round trip for all."""
 
-    def begin(self, row_id: int, revision: int) -> Place | None:
+    def begin(self, row_id: int, revision: int) -> Place | None:  # noqa: ARG002 - off
         """A request of ours for this row is about to go out: what it is called there."""
         return None
 

@@ -125,7 +125,7 @@ def test_the_file_of_a_process_that_lives_is_not_folded(tmp_path: Path) -> None:
     folder = tmp_path / "counts"
     fresh_folder(folder)
     count_elsewhere(folder, 3)
-    [mine] = [file for file in folder.glob("counter_*.db")]
+    [mine] = folder.glob("counter_*.db")
     alive = mine.with_name(f"counter_{os.getpid()}.db")
     mine.rename(alive)
     assert (

@@ -10,17 +10,14 @@ import pytest
 from prometheus_client import generate_latest
 
 from aftercall.counters import Counters, registry_of
-from aftercall.metrics import METRICS, MetricType, as_table
+from aftercall.metrics import METRICS, Metric, MetricType, as_table
 
 ROOT = Path(__file__).resolve().parents[1]
 UNITS = ("seconds", "bytes", "ratio")
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
-def test_names_follow_prometheus_conventions(metric: object) -> None:
-    from aftercall.metrics import Metric
-
-    assert isinstance(metric, Metric)
+def test_names_follow_prometheus_conventions(metric: Metric) -> None:
     assert re.fullmatch(r"aftercall(_[a-z]+)+", metric.name)
     assert (metric.type is MetricType.COUNTER) == metric.name.endswith("_total")
     assert not re.search(r"_(ms|milliseconds|minutes|hours|kb|mb|percent)(_|$)", metric.name)
@@ -40,10 +37,7 @@ def test_no_name_is_declared_twice() -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
-def test_buckets_are_of_histograms_rise_and_reach_the_longest(metric: object) -> None:
-    from aftercall.metrics import Metric
-
-    assert isinstance(metric, Metric)
+def test_buckets_are_of_histograms_rise_and_reach_the_longest(metric: Metric) -> None:
     assert bool(metric.buckets) == (metric.type is MetricType.HISTOGRAM)
     if metric.buckets:
         assert list(metric.buckets) == sorted(set(metric.buckets))
