@@ -42,6 +42,10 @@ class Counters:
         self._lock = threading.Lock()
         self._made: _Instruments | None = None
 
+    def open(self) -> None:
+        """Makes them now: what has not happened yet is then zero, and not absent."""
+        _ = self._of
+
     @property
     def registry(self) -> "CollectorRegistry":
         return self._of.registry

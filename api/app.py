@@ -52,6 +52,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.hmac_secret = secret.get_secret_value() if secret else None
     service = open_service(settings, find_stores(settings), pool_size=10)
     app.state.service = service
+    service.counters.open()
     app.state.probes = Probes(service)
     app.state.metrics = make_registry(service, app.state.probes)
     app.state.receiver = Receiver(service)

@@ -36,6 +36,7 @@ class Parts:
         self.service: Service = open_service(
             settings, find_stores(settings), celery=celery, pool_size=6
         )
+        self.service.counters.open()
         self.twentytwo = Twenty2(settings.twentytwo_base_url, keep=PLACES)
         self.sender = HookSender(guard=self.service.guard(), keep=PLACES)
         self.deliverer = CallDeliverer(self.service, self.sender, size=PLACES)

@@ -1,4 +1,4 @@
-"""aftercall's real processes, each with a log of its own: an api, a worker with two children, beat."""
+"""aftercall's real processes, each with a log of its own: api, a worker with two children, beat."""
 
 import json
 import os

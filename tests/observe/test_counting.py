@@ -58,6 +58,11 @@ def counted(found: Samples) -> dict[tuple[str, str], int]:
     return {**fetches, **deliveries}
 
 
+def heartbeats(found: Samples) -> set[str]:
+    """The kinds of process that show signs of life. Labels come in the order of the alphabet."""
+    return {name[2] for name in found if name[0] == "aftercall_process_heartbeat_age_seconds"}
+
+
 def page(house: House) -> Samples:
     return samples_at(f"{house.api.origin}/metrics")
 
@@ -107,7 +112,9 @@ def test_every_count_is_what_was_sent_and_survives_a_killed_child_and_a_restart(
             assert found[("aftercall_webhooks_refused_total", reason)] == 1, reason
         story = attempts(database)
         assert {outcome for _, outcome in story} >= {"succeeded", "retry", "not_ready", "dead"}
-        assert counted(found) == story
+        # What is recorded is counted a moment later.
+        until(lambda: counted(page(house)) == story, "the counts are the story's")
+        found = page(house)
         fetches = sum(count for (kind, _), count in story.items() if kind == "fetch")
         sent = sum(count for (kind, _), count in story.items() if kind == "delivery")
         assert found[("aftercall_fetch_duration_seconds_count",)] == fetches
@@ -115,8 +122,9 @@ def test_every_count_is_what_was_sent_and_survives_a_killed_child_and_a_restart(
         arrived = story[("delivery", "succeeded")]
         assert found[("aftercall_webhook_to_hook_seconds_count", "webhook")] == arrived
         assert found[("aftercall_rows", "call", "fetched")] >= CLEAN
-        processes = {name[1] for name in found if name[0].endswith("heartbeat_age_seconds")}
-        assert processes == {"api", "worker", "beat"}
+        until(
+            lambda: heartbeats(page(house)) == {"api", "worker", "beat"}, "all show signs of life"
+        )
 
         # A child is gone with its memory; what it counted is not.
         os.kill(house.children("worker")[0], signal.SIGKILL)
@@ -127,7 +135,7 @@ def test_every_count_is_what_was_sent_and_survives_a_killed_child_and_a_restart(
         more = simulator.twentytwo.make_calls(10, status="completed")
         assert house.api.webhook({"call_ids": more}).ok
         until(lambda: quiet(database), "the rest is worked off")
-        assert counted(page(house)) == attempts(database)
+        until(lambda: counted(page(house)) == attempts(database), "the counts are the story's")
         assert sum(attempts(database).values()) > sum(story.values())
 
 
@@ -144,8 +152,11 @@ def test_a_worker_and_a_beat_of_their_own_answer_metrics_and_healthz(
         calls = simulator.twentytwo.make_calls(5, status="completed")
         assert house.api.webhook({"call_ids": calls}).ok
         until(lambda: quiet(database), "all is worked off")
-        worker = samples_at(f"http://127.0.0.1:{ports['worker']}/metrics")
-        assert worker[("aftercall_fetch_attempts_total", "succeeded")] == 5
+        fetched = ("aftercall_fetch_attempts_total", "succeeded")
+        until(
+            lambda: samples_at(f"http://127.0.0.1:{ports['worker']}/metrics").get(fetched) == 5,
+            "the worker's own page has them",
+        )
         beat = samples_at(f"http://127.0.0.1:{ports['beat']}/metrics")
         assert {name[0] for name in beat} == {"aftercall_build_info"}
         # Its own counts alone, for nothing is shared.
@@ -158,11 +169,7 @@ def test_a_worker_and_a_beat_of_their_own_answer_metrics_and_healthz(
         house.end("worker")
         house.end("beat")
         until(
-            lambda: not any(
-                name[1] in ("worker", "beat")
-                for name in page(house)
-                if name[0] == "aftercall_process_heartbeat_age_seconds"
-            ),
+            lambda: heartbeats(page(house)) == {"api"},
             "who stopped in order is missed by nobody",
         )
 
