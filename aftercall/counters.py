@@ -110,8 +110,10 @@ class Counters:
 
 class _Instruments:
     def __init__(self) -> None:
-        from prometheus_client import CollectorRegistry
+        from prometheus_client import CollectorRegistry, disable_created_metrics
 
+        # A second series beside each, which a shared folder has not.
+        disable_created_metrics()
         self.registry = CollectorRegistry()
         registry = self.registry
         self.webhooks = _counter(metrics.WEBHOOKS_RECEIVED, registry)

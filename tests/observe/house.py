@@ -52,6 +52,7 @@ class House:
         self._settings = settings
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.port = free_port()
+        self._readies = 0
         self.api = Api(f"http://127.0.0.1:{self.port}", folder / "api.log")
 
     def start(self, name: str, arguments: list[str], **settings: str) -> None:
@@ -64,16 +65,20 @@ class House:
                 stderr=output,
             )
 
-    def start_api(self, **settings: str) -> None:
-        self.start("api", api_arguments(host="127.0.0.1", port=self.port), **settings)
-        until(self._is_alive, "the api is alive")
-
-    def start_worker(self, **settings: str) -> None:
-        self.start("worker", worker_arguments(concurrency=2, name="watched@%h"), **settings)
-        self.wait_for("worker", " ready.")
-
-    def start_beat(self, **settings: str) -> None:
-        self.start("beat", beat_arguments(), **settings)
+    def open(self, *names: str, **settings: str) -> None:
+        """Starts api, worker or beat, side by side; they are there when it returns."""
+        commands = {
+            "api": api_arguments(host="127.0.0.1", port=self.port),
+            "worker": worker_arguments(concurrency=2, name="watched@%h"),
+            "beat": beat_arguments(),
+        }
+        for name in names:
+            self.start(name, commands[name], **settings)
+        if "api" in names:
+            until(self._is_alive, "the api is alive")
+        if "worker" in names:
+            self.wait_for("worker", " ready.", times=self._readies + 1)
+            self._readies += 1
 
     def said(self, name: str) -> str:
         return (self._folder / f"{name}.log").read_text()

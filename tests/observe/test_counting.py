@@ -4,6 +4,7 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
 import requests
 from sqlalchemy import text
 
@@ -15,6 +16,9 @@ from tests.conftest import WORKSPACE
 from tests.observe.house import House, Samples, running_house, samples_at, until
 
 CLEAN = 40
+
+
+pytestmark = pytest.mark.timeout(300)
 
 
 def quiet(database: Database) -> bool:
@@ -85,9 +89,7 @@ def test_every_count_is_what_was_sent_and_survives_a_killed_child_and_a_restart(
     tmp_path: Path, stores: StoreUrls, database: Database, simulator: Simulator
 ) -> None:
     with running_house(tmp_path, stores, simulator) as house:
-        house.start_api()
-        house.start_worker()
-        house.start_beat()
+        house.open("api", "worker", "beat")
         made = house.api.post(
             "/destinations", {"name": "leads", "url": simulator.crm.hook_url("leads")}, status=201
         )
@@ -131,7 +133,7 @@ def test_every_count_is_what_was_sent_and_survives_a_killed_child_and_a_restart(
         assert counted(page(house)) == attempts(database)
         house.end("worker")
         assert counted(page(house)) == attempts(database)
-        house.start_worker()
+        house.open("worker")
         more = simulator.twentytwo.make_calls(10, status="completed")
         assert house.api.webhook({"call_ids": more}).ok
         until(lambda: quiet(database), "the rest is worked off")
@@ -144,9 +146,8 @@ def test_a_worker_and_a_beat_of_their_own_answer_metrics_and_healthz(
 ) -> None:
     ports = {name: free_port() for name in ("worker", "beat")}
     with running_house(tmp_path, stores, simulator, share=False) as house:
-        house.start_worker(AFTERCALL_METRICS_PORT=str(ports["worker"]))
-        house.start_beat(AFTERCALL_METRICS_PORT=str(ports["beat"]))
-        house.start_api()
+        house.open("beat", AFTERCALL_METRICS_PORT=str(ports["beat"]))
+        house.open("api", "worker", AFTERCALL_METRICS_PORT=str(ports["worker"]))
         for port in ports.values():
             until(lambda port=port: is_well(port), "it is well")  # type: ignore[misc]
         calls = simulator.twentytwo.make_calls(5, status="completed")
@@ -186,8 +187,7 @@ def test_a_port_that_is_taken_costs_the_page_and_not_the_work(
     tmp_path: Path, stores: StoreUrls, database: Database, simulator: Simulator
 ) -> None:
     with running_house(tmp_path, stores, simulator, share=False) as house:
-        house.start_api()
-        house.start_worker(AFTERCALL_METRICS_PORT=str(house.port))
+        house.open("api", "worker", AFTERCALL_METRICS_PORT=str(house.port))
         [line] = house.events("metrics.not_served", "worker")
         assert line["port"] == house.port
         assert "AFTERCALL_METRICS_PORT" in line["cure"]

@@ -37,7 +37,7 @@ def house(
 ) -> Iterator[House]:
     """An api so far."""
     with running_house(tmp_path, stores, simulator) as house:
-        house.start_api()
+        house.open("api")
         yield house
 
 
@@ -45,11 +45,11 @@ def of_call(house: House, event: str, call_id: str) -> list[Line]:
     return [line for line in house.events(event) if line.get("call_id") == call_id]
 
 
+@pytest.mark.timeout(300)
 def test_a_webhook_is_followed_by_its_request_id_through_api_queue_and_worker(
     house: House, simulator: Simulator
 ) -> None:
-    house.start_worker()
-    house.start_beat()
+    house.open("worker", "beat")
     made = house.api.post(
         "/destinations", {"name": "leads", "url": simulator.crm.hook_url("leads")}, status=201
     )

@@ -48,6 +48,7 @@ def assert_is_the_chain(spans: dict[str, list[Span]], *, fetches: int = 1) -> No
     assert {span.service for its in spans.values() for span in its} == {"aftercall"}
 
 
+@pytest.mark.timeout(300)
 def test_a_call_is_one_trace_from_the_webhook_to_the_hook(
     tmp_path: Path, stores: StoreUrls, database: Database, simulator: Simulator
 ) -> None:
@@ -61,9 +62,7 @@ def test_a_call_is_one_trace_from_the_webhook_to_the_hook(
             OTEL_BSP_SCHEDULE_DELAY="200",
         ) as house,
     ):
-        house.start_api()
-        house.start_worker()
-        house.start_beat()
+        house.open("api", "worker", "beat")
         made = house.api.post(
             "/destinations", {"name": "leads", "url": simulator.crm.hook_url("leads")}, status=201
         )
