@@ -6,6 +6,8 @@ it a process counts for itself. prometheus_client reads the variable when it is 
 imported here as late as can be.
 """
 
+import fcntl
+import importlib
 import os
 import platform
 import shutil
@@ -184,13 +186,6 @@ def registry_of(counters: Counters | None = None) -> "CollectorRegistry":
     return registry
 
 
-def metrics_page() -> tuple[bytes, str]:
-    """Of a process that counts nothing itself; and its content type."""
-    from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-
-    return generate_latest(registry_of()), CONTENT_TYPE_LATEST
-
-
 # ---- the folder that processes share -----------------------------------------
 
 
@@ -204,13 +199,13 @@ class SharedCounts:
     def __init__(self, folder: Path, *, most_ended: int = 40) -> None:
         self._folder = folder
         self._most_ended = most_ended
-        # One process reads a folder; its scrapes take turns.
-        self._lock = threading.Lock()
 
     def collect(self) -> "Iterable[Metric]":
         from prometheus_client.multiprocess import MultiProcessCollector
 
-        with self._lock:
+        # Whoever reads the folder, from whichever thread or process, takes turns.
+        with (self._folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
             ended = [file for file in self._folder.glob("*.db") if _has_ended(file)]
             if len(ended) > self._most_ended:
                 _fold(ended)
@@ -263,8 +258,10 @@ def share_with_children() -> Path | None:
 
     None when there is one already: whoever set it also cleans it.
     """
-    if os.environ.get(FOLDER):
-        return None
-    folder = Path(tempfile.mkdtemp(prefix="aftercall-metrics-"))
-    os.environ[FOLDER] = str(folder)
+    folder = None
+    if not os.environ.get(FOLDER):
+        folder = Path(tempfile.mkdtemp(prefix="aftercall-metrics-"))
+        os.environ[FOLDER] = str(folder)
+    # Here, once: not in a thread while a child is forked, and not in each child.
+    importlib.import_module("prometheus_client.multiprocess")
     return folder

@@ -95,6 +95,10 @@ class RequestLine:
         began_at, began = service.clock(), time.perf_counter()
         try:
             await self._app(scope, receive, answer)
+        except Exception:
+            # Answered outside of here, by the framework.
+            status = 500
+            raise
         finally:
             _write(service, seen, status, time.perf_counter() - began)
             if service.traces.is_on:

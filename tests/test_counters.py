@@ -112,7 +112,7 @@ def test_the_files_of_many_that_ended_become_few_and_lose_nothing(tmp_path: Path
     folding = SharedCounts(folder, most_ended=0)
     assert read(folding) == before
     # A counter's file and a histogram's.
-    assert sorted(file.name for file in folder.iterdir()) == [
+    assert sorted(file.name for file in folder.glob("*.db")) == [
         "counter_ended.db",
         "histogram_ended.db",
     ]

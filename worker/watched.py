@@ -13,7 +13,7 @@ from socket import AF_INET, AF_INET6
 
 import structlog
 
-from aftercall.counters import metrics_page, share_with_children
+from aftercall.counters import registry_of, share_with_children
 from aftercall.flows.heartbeat import Heartbeat, beat_in_background
 from aftercall.settings import Settings
 from aftercall.stores import find_stores, redis_client
@@ -81,6 +81,10 @@ def _server_class(host: str) -> type[ThreadingHTTPServer]:
 
 
 def _handler(is_well: Callable[[], bool]) -> type[BaseHTTPRequestHandler]:
+    from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+    registry = registry_of()
+
     class Handler(BaseHTTPRequestHandler):
         timeout = _PATIENCE
         server_version = "aftercall"
@@ -89,8 +93,7 @@ def _handler(is_well: Callable[[], bool]) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
             if path == "/metrics":
-                body, kind = metrics_page()
-                self._answer(200, body, kind)
+                self._answer(200, generate_latest(registry), CONTENT_TYPE_LATEST)
             elif path == "/healthz":
                 well = is_well()
                 said = b"ok" if well else b"it takes no messages"
