@@ -8,14 +8,15 @@ nobody but its owner can read it.
 
 import hashlib
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, cast
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-#: Files a folder, on the average of a million calls.
-_FOLDERS = 1_000
+#: Of a million calls a thousand files are in each, on the average.
+FOLDERS = 1_000
 
 
 class MediaStoreError(Exception):
@@ -36,7 +37,7 @@ class MediaStore:
     def put(self, call_row_id: int, kind: str, body: bytes) -> str:
         """Keeps it; its path. MediaStoreError."""
         mark = hashlib.sha256(body).hexdigest()[:16]
-        folder, name = f"{call_row_id % _FOLDERS:03d}", f"{call_row_id}-{kind}-{mark}"
+        folder, name = f"{call_row_id % FOLDERS:03d}", f"{call_row_id}-{kind}-{mark}"
         try:
             files, root = self._open()
             if isinstance(files, LocalFileSystem):
@@ -65,6 +66,45 @@ class MediaStore:
             raise
         except Exception as error:
             raise MediaStoreError(_why("read", error)) from None
+
+    def remove(self, path: str) -> None:
+        """Gone afterwards, whether it was there or not. MediaStoreError."""
+        try:
+            files, root = self._open()
+            files.rm_file(f"{root}/{path}")
+        except MediaStoreError:
+            raise
+        except FileNotFoundError:
+            return
+        except Exception as error:
+            raise MediaStoreError(_why("changed", error)) from None
+
+    def paths(self, folder: int) -> list[str]:
+        """Of all that lies in this one of the `FOLDERS`. MediaStoreError."""
+        try:
+            files, root = self._open()
+            files.invalidate_cache()
+            names = files.ls(f"{root}/{folder:03d}", detail=False)
+        except MediaStoreError:
+            raise
+        except FileNotFoundError:
+            return []
+        except Exception as error:
+            raise MediaStoreError(_why("read", error)) from None
+        return [f"{folder:03d}/{str(name).rpartition('/')[2]}" for name in names]
+
+    def written_at(self, path: str) -> datetime | None:
+        """None: it is not there, or the store does not tell. MediaStoreError."""
+        try:
+            files, root = self._open()
+            at = cast(datetime, files.modified(f"{root}/{path}"))
+        except MediaStoreError:
+            raise
+        except (FileNotFoundError, NotImplementedError):
+            return None
+        except Exception as error:
+            raise MediaStoreError(_why("read", error)) from None
+        return at if at.tzinfo else at.replace(tzinfo=UTC)
 
     def check(self) -> None:
         """MediaStoreError unless a file can be written, read and removed."""

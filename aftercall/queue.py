@@ -44,6 +44,7 @@ class TaskName(StrEnum):
     DELIVER_ALONE = "aftercall.deliver_alone"
     FETCH_MEDIA = "aftercall.fetch_media"
     RECONCILE = "aftercall.reconcile"
+    KEEP = "aftercall.keep"
     SWEEP = "aftercall.sweep"
 
 
@@ -157,6 +158,11 @@ class Doorbell:
         """The next pages of these reconciliations are due."""
         self._ring(TaskName.RECONCILE, [str(id_) for id_ in ids], QueueName.BACKLOG)
 
+    def ring_keep(self) -> None:
+        """Something may be past its time."""
+        # One message: it names no rows.
+        self._send(TaskName.KEEP, [([], {})], QueueName.MEDIA, RungBy.SWEEP)
+
     def workers(self, *, timeout: float) -> list[str]:
         """The names of the workers that answer within so many seconds."""
         answers = self._celery.control.ping(timeout=timeout) or []
@@ -170,7 +176,23 @@ class Doorbell:
         rung_by: RungBy = RungBy.SWEEP,
         request_ids: Sequence[str | None] = (),
     ) -> None:
-        if not ids or time.monotonic() < self._quiet_until:
+        messages: list[tuple[list[Any], dict[str, Any]]] = []
+        for start in range(0, len(ids), IDS_PER_MESSAGE):
+            end = start + IDS_PER_MESSAGE
+            # One for each id: 16 characters, where ours are.
+            headers = {"request_ids": list(request_ids[start:end])} if request_ids else {}
+            messages.append(([ids[start:end]], headers))
+        self._send(task, messages, queue, rung_by)
+
+    def _send(
+        self,
+        task: TaskName,
+        messages: list[tuple[list[Any], dict[str, Any]]],
+        queue: QueueName,
+        rung_by: RungBy,
+    ) -> None:
+        """Each message's arguments, and headers of its own."""
+        if not messages or time.monotonic() < self._quiet_until:
             return
         headers: dict[str, Any] = {"rung_by": rung_by.value}
         # Of a person's request: bound where it came in.
@@ -178,15 +200,11 @@ class Doorbell:
             headers["request_id"] = asked
         try:
             with self._celery.producer_or_acquire() as producer:
-                for start in range(0, len(ids), IDS_PER_MESSAGE):
-                    end = start + IDS_PER_MESSAGE
-                    if request_ids:
-                        # One for each id: 16 characters, where ours are.
-                        headers["request_ids"] = list(request_ids[start:end])
+                for arguments, own_headers in messages:
                     self._celery.send_task(
                         task.value,
-                        args=[ids[start:end]],
-                        headers=headers,
+                        args=arguments,
+                        headers=headers | own_headers,
                         queue=queue.value,
                         producer=producer,
                     )

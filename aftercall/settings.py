@@ -22,6 +22,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from aftercall.domain.retention import DataKind, Retention
+
 
 class SettingsError(Exception):
     """A setting is missing or malformed. The message names it and says what to do."""
@@ -93,6 +95,28 @@ def _every(text: str) -> str:
 
 
 Every = Annotated[str, Field(max_length=20), AfterValidator(_every)]
+def _days(value: object) -> object:
+    if isinstance(value, str) and value.strip().lower() == FOR_EVER:
+        return None
+    try:
+        days = int(value) if isinstance(value, str) else value
+    except ValueError:
+        days = None
+    if days is None and not isinstance(value, str):
+        return None
+    if not isinstance(days, int) or not FEWEST_DAYS <= days <= MOST_DAYS:
+        raise ValueError(
+            f"It is no number of days: expected {FEWEST_DAYS} to {MOST_DAYS}, or {FOR_EVER}"
+        )
+    return days
+
+
+#: What a number of days may be instead.
+FOR_EVER = "forever"
+#: Deliveries are tried for three days, and media that are late are looked for in two.
+FEWEST_DAYS = 7
+MOST_DAYS = 36_500
+Days = Annotated[int | None, BeforeValidator(_days)]
 Secret = Annotated[SecretStr, AfterValidator(_not_blank)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)]
 
@@ -142,6 +166,12 @@ class Settings(BaseSettings):
     otlp_endpoint: str | None = Field(
         None, alias="OTEL_EXPORTER_OTLP_ENDPOINT", pattern=r"^https?://[^?#\s@]+$"
     )
+    #: Days; None: for ever. Nothing is kept for longer than its call.
+    keep_raw_events_days: Days = Field(90, alias="AFTERCALL_KEEP_RAW_EVENTS_DAYS")
+    keep_attempts_days: Days = Field(180, alias="AFTERCALL_KEEP_ATTEMPTS_DAYS")
+    keep_payloads_days: Days = Field(None, alias="AFTERCALL_KEEP_PAYLOADS_DAYS")
+    keep_calls_days: Days = Field(None, alias="AFTERCALL_KEEP_CALLS_DAYS")
+    keep_media_days: Days = Field(None, alias="AFTERCALL_KEEP_MEDIA_DAYS")
 
     twentytwo_base_url: str = Field(
         "https://api.twentytwo.in/api",
@@ -161,6 +191,33 @@ class Settings(BaseSettings):
         if self._has_one_token_for_both():
             raise ValueError(_SAME_TOKENS)
         return self
+
+    @model_validator(mode="after")
+    def _nothing_outlives_its_call(self) -> Self:
+        calls = self.keep_calls_days
+        for kind in DataKind:
+            name = f"keep_{kind.value}_days"
+            days: int | None = getattr(self, name)
+            is_given = name in self.model_fields_set
+            if calls is not None and is_given and (days is None or days > calls):
+                variable = type(self).model_fields[name].alias
+                raise ValueError(
+                    f"{variable} is {FOR_EVER if days is None else days} and "
+                    f"AFTERCALL_KEEP_CALLS_DAYS is {calls}, but nothing outlives its call: "
+                    f"lower {variable} or leave it away, or keep calls for longer"
+                )
+        return self
+
+    @property
+    def retention(self) -> Retention:
+        """How long each kind of data is kept."""
+        return Retention(
+            raw_events=self.keep_raw_events_days,
+            attempts=self.keep_attempts_days,
+            payloads=self.keep_payloads_days,
+            media=self.keep_media_days,
+            calls=self.keep_calls_days,
+        )
 
     def completed(self, secrets: Mapping[str, SecretStr]) -> Self:
         """With these secrets as well, by their fields' names; SettingsError as when loading."""

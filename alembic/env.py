@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from aftercall.db.migrating import migrating, run_patiently
 from aftercall.db.models import Base
+from aftercall.db.partitions import is_partition
 from aftercall.db.schema import note_who_is_served, say_in_the_log
 from aftercall.settings import load_settings
 from aftercall.stores import find_stores
@@ -25,6 +26,7 @@ def _run_on(connection: Connection) -> None:
         connection=connection,
         target_metadata=Base.metadata,
         compare_server_default=True,
+        include_name=lambda name, type_, _: type_ != "table" or not is_partition(name or ""),
         # What is done is not undone by what cannot be had yet.
         transaction_per_migration=True,
         on_version_apply=note_who_is_served,

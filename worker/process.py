@@ -44,7 +44,8 @@ class Parts:
         self._fetched: Batcher[uuid.UUID] = Batcher(
             self._deliver, name="fetched", limit=PLACES, coming=self.fetcher.under_way
         )
-        self.media = MediaFetcher(self.service, MediaStore(settings.media_root))
+        self.store = MediaStore(settings.media_root)
+        self.media = MediaFetcher(self.service, self.store)
         self.reconciler = Reconciler(self.service, self.twentytwo)
         self.last_chances = LastChances()
         watch_overtime(self._overdue)

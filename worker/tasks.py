@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from celery import Celery, Task
 
+from aftercall.flows.keep import keep_in_turn
 from aftercall.flows.sweep import sweep
 from aftercall.origins import RungBy
 from aftercall.queue import QueueName, TaskName
@@ -44,6 +45,10 @@ def register_tasks(celery: Celery, process: WorkerProcess) -> None:
     @celery.task(name=TaskName.RECONCILE.value, shared=False)
     def reconcile(ids: list[str]) -> None:
         process.parts().reconciler.step([uuid.UUID(id_) for id_ in ids])
+
+    @celery.task(name=TaskName.KEEP.value, shared=False)
+    def keep_what_is_young() -> None:
+        keep_in_turn(process.parts().service, process.parts().store)
 
     @celery.task(name=TaskName.SWEEP.value, shared=False)
     def sweep_due() -> None:

@@ -233,6 +233,8 @@ def print_story(story: CallStory) -> None:
         say(f"  the call {story.status}{length}{cost}")
     for key, value in (story.output_parameters or {}).items():
         say(f"    {key}: {value}")
+    for gone in story.not_kept:
+        say(f"  {gone.message}")
     for event in story.events:
         again = f", and {event.duplicates} times again" if event.duplicates else ""
         _moment(event.received_at, f"received {event.type}{again}")

@@ -17,6 +17,7 @@ from aftercall.domain.exchange import NoAnswer
 from aftercall.flows.claim_calls import lane_of
 from aftercall.flows.heartbeat import silence
 from aftercall.flows.look import show_stats, show_workspace
+from aftercall.flows.retention import partition_fault
 from aftercall.flows.service import Service, open_service
 from aftercall.http import refused_addresses
 from aftercall.media_store import MediaStore, MediaStoreError
@@ -79,6 +80,7 @@ def _examine() -> Iterator[Finding]:
             yield from _check_workspaces(service, may_ask=redis_fault is None)
             yield from _check_destinations(service)
             yield "backlog", _check_backlog(service)
+            yield "partitions", partition_fault(service)
 
 
 def _check_settings(settings: Settings) -> Iterator[Finding]:

@@ -23,6 +23,7 @@ from aftercall.cli.processes import (
     worker_arguments,
 )
 from aftercall.cli.replays import replays
+from aftercall.cli.retention import retention
 from aftercall.cli.session import EXPECTED, current_settings, fail, say, say_aside
 from aftercall.cli.up import open_stores
 from aftercall.cli.workspaces import workspaces
@@ -142,6 +143,7 @@ _COMMANDS = (
     replays,
     workspaces,
     audit,
+    retention,
 )
 for command in _COMMANDS:
     cli.add_command(command)

@@ -395,13 +395,19 @@ def follow_destinations(
         executor.execute(statement, where)
 
 
+# What it sends stays until it is sent: retention passes by what is held or not settled.
 _REPLAY = text(
     """
+    WITH kept AS MATERIALIZED (
+      SELECT d.id FROM deliveries d
+        JOIN call_payloads p ON p.call_row_id = d.call_row_id AND p.revision = d.revision
+      WHERE d.id = :id FOR KEY SHARE OF p
+    )
     UPDATE deliveries d SET
       state = CASE WHEN t.enabled THEN 'queued' ELSE 'held' END,
       due_at = :now, attempts = 0, lapses = 0
-    FROM destinations t
-    WHERE t.id = d.destination_id AND t.removed_at IS NULL
+    FROM destinations t, kept
+    WHERE t.id = d.destination_id AND t.removed_at IS NULL AND kept.id = d.id
       AND d.state IN ('dead', 'delivered', 'skipped', 'held', 'queued') AND d.id = :id
     RETURNING d.id
     """
@@ -411,3 +417,19 @@ _REPLAY = text(
 def replay_delivery(executor: Executor, delivery_id: uuid.UUID, *, now: datetime) -> bool:
     """By hand: send it again, under its id, from the first attempt. Whether that may be."""
     return executor.execute(_REPLAY, {"now": now, "id": delivery_id}).first() is not None
+
+
+_HAS_PAYLOAD = text(
+    """
+    SELECT EXISTS (
+      SELECT FROM deliveries d
+        JOIN call_payloads p ON p.call_row_id = d.call_row_id AND p.revision = d.revision
+      WHERE d.id = :id
+    )
+    """
+)
+
+
+def has_payload(executor: Executor, delivery_id: uuid.UUID) -> bool:
+    """Whether what it would send is still there."""
+    return bool(executor.execute(_HAS_PAYLOAD, {"id": delivery_id}).scalar_one())

@@ -122,13 +122,18 @@ class Workspace(Base):
 
 
 class Webhook(Base):
-    """A request to the receiver, as it came, when it brought at least one new event."""
+    """A request to the receiver, as it came, when it brought at least one new event.
+
+    In partitions of a month (`aftercall.db.partitions`), which are dropped when they are old.
+    """
 
     __tablename__ = "webhooks"
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    received_at: Mapped[datetime]
+    received_at: Mapped[datetime] = mapped_column(primary_key=True)
     body: Mapped[bytes]
+
+    __table_args__ = ({"postgresql_partition_by": "RANGE (received_at)"},)
 
 
 class Event(Base):
@@ -142,9 +147,8 @@ class Event(Base):
     type: Mapped[str] = mapped_column(String(100))
     #: Twenty2's, unique to one delivery of the webhook.
     event_id: Mapped[str | None]
-    webhook_id: Mapped[uuid.UUID | None] = mapped_column(
-        ForeignKey("webhooks.id", ondelete="SET NULL")
-    )
+    #: No foreign key: the webhook may be dropped before the event.
+    webhook_id: Mapped[uuid.UUID | None]
     received_at: Mapped[datetime]
     duplicates: Mapped[int] = mapped_column(server_default=text("0"))
     last_duplicate_at: Mapped[datetime | None]
@@ -529,7 +533,10 @@ class CrmToken(Base):
 
 
 class Attempt(Base):
-    """One request of ours and what came of it: a fetch, or, with a delivery, a POST to its hook."""
+    """One request of ours and what came of it: a fetch, or, with a delivery, a POST to its hook.
+
+    In partitions of a month, as webhooks are.
+    """
 
     __tablename__ = "attempts"
 
@@ -539,7 +546,7 @@ class Attempt(Base):
     delivery_id: Mapped[uuid.UUID | None]
     #: From 1; a look at a call that was not ready, or blocked, shares the number of the next.
     number: Mapped[int] = mapped_column(SmallInteger)
-    started_at: Mapped[datetime]
+    started_at: Mapped[datetime] = mapped_column(primary_key=True)
     duration_ms: Mapped[int]
     outcome: Mapped[AttemptOutcome] = mapped_column(_one_of(AttemptOutcome, "outcome"))
     #: Null when there was no answer.
@@ -550,7 +557,10 @@ class Attempt(Base):
     #: When the next attempt comes; null when there is none.
     next_due_at: Mapped[datetime | None]
 
-    __table_args__ = (Index("ix_attempts_call_row_id", "call_row_id"),)
+    __table_args__ = (
+        Index("ix_attempts_call_row_id", "call_row_id"),
+        {"postgresql_partition_by": "RANGE (started_at)"},
+    )
 
 
 class SignIn(Base):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import select, text
@@ -26,13 +26,21 @@ def payload_of(session: Session, call_row_id: int, revision: int) -> CallPayload
     return session.get(CallPayload, (call_row_id, revision))
 
 
-def attempts_of_calls(session: Session, call_row_ids: Sequence[int]) -> list[Attempt]:
-    """Of fetches and deliveries alike, oldest first."""
-    return list(
-        session.scalars(
-            select(Attempt).where(Attempt.call_row_id.in_(call_row_ids)).order_by(Attempt.id)
-        )
+#: Between the clocks of the machines.
+_SKEW = timedelta(days=1)
+
+
+def attempts_of_calls(
+    session: Session, call_row_ids: Sequence[int], *, since: datetime
+) -> list[Attempt]:
+    """Of fetches and deliveries alike, oldest first. `since`: when the first call came in.
+
+    Partitions of the time before are not looked at.
+    """
+    its = select(Attempt).where(
+        Attempt.call_row_id.in_(call_row_ids), Attempt.started_at >= since - _SKEW
     )
+    return list(session.scalars(its.order_by(Attempt.id)))
 
 
 # Each state through an index of its own, which holds no row of the other states.

@@ -39,8 +39,10 @@ _CONDITIONS = {
     "since": "d.created_at >= CAST(:since AS timestamptz)",
     "until": "d.created_at < CAST(:until AS timestamptz)",
 }
+# Not those whose payload was removed: there is nothing to send.
 _REPLAYABLE = """
     FROM deliveries d JOIN destinations t ON t.id = d.destination_id AND t.removed_at IS NULL
+      JOIN call_payloads p ON p.call_row_id = d.call_row_id AND p.revision = d.revision
     WHERE d.state IN ('dead', 'delivered', 'skipped', 'held', 'queued')
 """
 
@@ -113,7 +115,7 @@ def replay_step(
             WITH picked AS MATERIALIZED (
               SELECT d.id {_REPLAYABLE}{_where(parameters)}
                 AND d.id > :after AND d.id <= :last
-              ORDER BY d.id LIMIT :count FOR UPDATE OF d
+              ORDER BY d.id LIMIT :count FOR UPDATE OF d FOR KEY SHARE OF p
             )
             UPDATE deliveries d SET
               state = CASE WHEN t.enabled THEN 'queued' ELSE 'held' END,

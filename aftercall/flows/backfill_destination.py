@@ -9,6 +9,7 @@ from aftercall.db import destinations as destinations_db
 from aftercall.db.call_search import CallQuery, find_calls
 from aftercall.db.deliveries import NewDelivery
 from aftercall.db.models import Call, CallPayload, Destination
+from aftercall.db.retention import hold_payloads
 from aftercall.domain.ids import new_id
 from aftercall.domain.states import CallState, DeliveryState
 from aftercall.flows.audit import Actor, record
@@ -60,6 +61,8 @@ def backfill_destination(
         if preview:
             there = deliveries_db.count_there(session, new)
             return BackfillView(looked_at=len(found), wanted=len(wanted), queued=len(new) - there)
+        held = hold_payloads(session, [(one.call_row_id, one.revision) for one in new])
+        new = [one for one in new if (one.call_row_id, one.revision) in held]
         made = deliveries_db.insert_deliveries(session, new, now=now)
         record(
             session, by, "destination.backfilled", destination.id, name=destination.name, count=made

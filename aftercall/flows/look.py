@@ -51,6 +51,7 @@ from aftercall.flows.cursors import (
 )
 from aftercall.flows.errors import Conflict, Invalid, NotFound
 from aftercall.flows.media_links import signed_path
+from aftercall.flows.retention import not_kept
 from aftercall.flows.service import Service
 from aftercall.flows.views import (
     AttemptView,
@@ -108,7 +109,8 @@ def show_call(service: Service, call_id: str, *, workspace_id: str | None = None
     """Everything that happened to a call. NotFound, or Conflict when several workspaces have it."""
     with service.database.transaction() as session:
         call, payload = pick_call(session, call_id, workspace_id)
-        attempts = reading.attempts_of_calls(session, [call.id])
+        attempts = reading.attempts_of_calls(session, [call.id], since=call.received_at)
+        media = media_of_call(session, call.id)
         found = find_deliveries(session, DeliveryQuery(call_row_id=call.id, limit=MAX_LIMIT))
         return CallStory(
             **_call_fields(call, payload),
@@ -131,8 +133,9 @@ def show_call(service: Service, call_id: str, *, workspace_id: str | None = None
                 session, list(reversed(found)), attempts, now=service.clock()
             ),
             look_again_at=call.look_again_at if call.state is CallState.FETCHED else None,
-            media=[_media_view(service, row) for row in media_of_call(session, call.id)],
+            media=[_media_view(service, row) for row in media],
             transcript_text=_transcript_view(transcript_of_call(session, call.id)),
+            not_kept=not_kept(service, call, payload, attempts, media),
             raw=payload.raw if payload else None,
         )
 
@@ -160,13 +163,20 @@ def list_deliveries(
         page, has_older, has_newer = split_page(
             rows, limit=limit, came=place is not None, newer=place is not None and place.newer
         )
-        attempts = reading.attempts_of_calls(session, list({call.id for _, call, _ in page}))
+        attempts = _attempts_of(session, [call for _, call, _ in page])
         views = _delivery_views(session, page, attempts, now=service.clock())
     return PageBothWays(
         items=views,
         next_cursor=delivery_cursor(page[-1][0].id, newer=False) if has_older and page else None,
         previous_cursor=delivery_cursor(page[0][0].id, newer=True) if has_newer and page else None,
     )
+
+
+def _attempts_of(session: Session, calls: Sequence[Call]) -> list[Attempt]:
+    if not calls:
+        return []
+    oldest = min(call.received_at for call in calls)
+    return reading.attempts_of_calls(session, list({call.id for call in calls}), since=oldest)
 
 
 def list_groups(

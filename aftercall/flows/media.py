@@ -8,9 +8,11 @@ from sqlalchemy.orm import Session
 from aftercall.db import media as media_db
 from aftercall.db.models import MediaFile
 from aftercall.domain.media import MediaKind, MediaState
+from aftercall.domain.retention import DataKind
 from aftercall.flows.audit import Actor, record
 from aftercall.flows.errors import Conflict
 from aftercall.flows.look import pick_call, show_call
+from aftercall.flows.retention import removed
 from aftercall.flows.service import Service
 from aftercall.flows.views import CallStory
 from aftercall.link_signing import LinkSigner
@@ -29,7 +31,12 @@ def refetch_media(
     if not service.settings.keep_media:
         raise Conflict("Recordings and transcripts are not kept here: AFTERCALL_KEEP_MEDIA is off")
     with service.database.transaction() as session:
-        call, _ = pick_call(session, call_id, workspace_id)
+        call, payload = pick_call(session, call_id, workspace_id)
+        if call.revision and payload is None:
+            raise Conflict(
+                f"The links of call {call_id} were "
+                f"{removed(service.settings, DataKind.PAYLOADS)}: fetch the call again"
+            )
         kinds = media_db.refetch_media(session, call.id, now=service.clock())
         if not kinds and not _is_under_way(session, call.id):
             raise Conflict(f"Twenty2 has named no recording and no transcript of call {call_id}")

@@ -26,6 +26,7 @@ from aftercall.domain.work import EVENT_TYPES, WEBHOOK, ClaimedDelivery
 from aftercall.flows.errors import Conflict, NotFound
 from aftercall.flows.look import pick_call
 from aftercall.flows.media_links import NO_LINKS, MediaLinks, media_links
+from aftercall.flows.retention import nothing_to_send
 from aftercall.flows.save_calls import event_type
 from aftercall.flows.service import Service
 from aftercall.flows.sync_calls import claim_facts
@@ -93,6 +94,8 @@ def preview_destination(service: Service, spec: PreviewSpec) -> PreviewView:
         places = {row.id: row for row in list_workspaces(session)}
         links = media_links(service, session, [call.id for call, _ in found])
     if spec.call_id is not None and found[0][1] is None:
+        if found[0][0].revision:
+            raise Conflict(nothing_to_send(service.settings, f"call {spec.call_id}"))
         raise Conflict(f"Call {spec.call_id} is not saved yet: there is nothing to preview")
     return PreviewView(
         faults=[],
@@ -176,7 +179,7 @@ def show_request(service: Service, delivery_id: uuid.UUID) -> RequestView:
         workspace = get_workspace(session, call.workspace_id)
         links = media_links(service, session, [call.id])[call.id]
     if payload is None:
-        raise NotFound(f"What delivery {delivery_id} would send is not there any more")
+        raise NotFound(nothing_to_send(service.settings, f"delivery {delivery_id}"))
     claim = as_claim(
         call,
         payload,

@@ -15,6 +15,7 @@ from aftercall.domain.states import DeliveryState
 from aftercall.flows.audit import Actor, record
 from aftercall.flows.errors import Conflict, Invalid, NotFound
 from aftercall.flows.look import pick_call, show_call, show_delivery
+from aftercall.flows.retention import nothing_to_send
 from aftercall.flows.service import Service
 from aftercall.flows.views import (
     CallStory,
@@ -56,9 +57,16 @@ def replay_delivery(
         before = show_delivery(service, delivery_id)
         if before.state == DeliveryState.SENDING:
             raise Conflict(f"Delivery {delivery_id} is being sent right now")
+        if not _has_payload(service, delivery_id):
+            raise Conflict(nothing_to_send(service.settings, f"delivery {delivery_id}"))
         raise Conflict(f"The destination of delivery {delivery_id} was removed")
     service.doorbell.ring_deliver([delivery_id])
     return show_delivery(service, delivery_id)
+
+
+def _has_payload(service: Service, delivery_id: uuid.UUID) -> bool:
+    with service.database.transaction() as session:
+        return deliveries_db.has_payload(session, delivery_id)
 
 
 def preview_replay(service: Service, conditions: ReplayConditions) -> ReplayPreviewView:

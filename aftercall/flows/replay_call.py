@@ -11,6 +11,7 @@ from aftercall.db import destinations as destinations_db
 from aftercall.db.deliveries import NewDelivery
 from aftercall.db.delivery_search import DeliveryQuery, find_deliveries
 from aftercall.db.models import Call, CallPayload, Delivery, Destination
+from aftercall.db.retention import hold_payloads
 from aftercall.domain.ids import new_id
 from aftercall.domain.states import DeliveryState
 from aftercall.domain.work import CALL_UPDATED
@@ -18,6 +19,7 @@ from aftercall.flows.audit import Actor, record
 from aftercall.flows.errors import Conflict, NotFound
 from aftercall.flows.look import MAX_LIMIT, pick_call, show_call
 from aftercall.flows.preview_destination import as_claim
+from aftercall.flows.retention import nothing_to_send
 from aftercall.flows.save_calls import delivery_type, event_type
 from aftercall.flows.service import Service
 from aftercall.flows.views import CallStory
@@ -41,8 +43,10 @@ def replay_call(
     now = service.clock()
     with service.database.transaction() as session:
         call, payload = pick_call(session, call_id, workspace_id)
-        if payload is None:
+        if payload is None and not call.revision:
             raise Conflict(f"Call {call_id} is not saved yet: there is nothing to send")
+        if payload is None or not hold_payloads(session, [(call.id, call.revision)]):
+            raise Conflict(nothing_to_send(service.settings, f"call {call_id}"))
         found = find_deliveries(session, DeliveryQuery(call_row_id=call.id, limit=MAX_LIMIT))
         existing = {
             delivery.destination_id: delivery

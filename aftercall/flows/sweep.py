@@ -43,6 +43,8 @@ LOOKS_AT_ONCE = 10
 LAST_CHANCES = 50
 #: Seconds between two offers of the same one.
 RING_ALONE_EVERY = 60
+#: Seconds between two looks for what is past its time.
+KEEP_EVERY = 3_600
 
 
 def sweep(service: Service, *, waiting_messages: Callable[[QueueName], int]) -> None:
@@ -75,6 +77,8 @@ def sweep(service: Service, *, waiting_messages: Callable[[QueueName], int]) -> 
             _offer_reconciliations(service, now=now)
         if service.settings.keep_media and not waiting_messages(QueueName.MEDIA):
             _offer_media(service, now=now)
+        if service.redis.set("aftercall:kept", "1", nx=True, ex=KEEP_EVERY):
+            service.doorbell.ring_keep()
         note_sweep(service, now=now)
     except redis.RedisError as error:
         log.warning("limiter.unreachable", error=type(error).__name__)

@@ -145,6 +145,13 @@ class TranscriptView(View):
     is_cut: bool
 
 
+class NotKeptView(View):
+    """What of a call was there once: `payload`, `attempts`, `media`; and what became of it."""
+
+    kind: str
+    message: str
+
+
 class CallStory(CallFields):
     """A call with everything that happened to it. `attempts`: its fetches, one by one."""
 
@@ -158,6 +165,8 @@ class CallStory(CallFields):
     attempts: list[AttemptView]
     events: list[EventView]
     deliveries: list[DeliveryView]
+    #: What was removed by retention: no error.
+    not_kept: list[NotKeptView]
     raw: dict[str, Any] | None
 
 

@@ -202,7 +202,8 @@ def answer(
     """Twenty2's own answer: a file, or, as `part`, its beginning to look at."""
     story = show_call(service, call_id, workspace_id=workspace_id)
     if story.raw is None:
-        raise NotFound(f"Call {call_id} is not saved yet: there is no answer")
+        gone = next((one.message for one in story.not_kept if one.kind == "payload"), None)
+        raise NotFound(gone or f"Call {call_id} is not saved yet: there is no answer")
     text = json.dumps(story.raw, ensure_ascii=False, indent=2)
     if part:
         return render(
@@ -241,6 +242,7 @@ def _words(service: Service, page: CallPageView, phones: str) -> dict[str, Any]:
         "kept": {one.kind: one for one in story.media},
         "sound": next((one for one in story.media if _is_sound(one)), None),
         "most_shown": _MOST_SHOWN,
+        "not_kept": {one.kind: one.message for one in story.not_kept},
         "named": {"call_id": story.call_id, "workspace_id": story.workspace_id},
         "live_href": _href("live", story, **({"phones": phones} if phones else {})),
         "length": length,
