@@ -159,9 +159,8 @@ class Doorbell:
         self._ring(TaskName.RECONCILE, [str(id_) for id_ in ids], QueueName.BACKLOG)
 
     def ring_keep(self) -> None:
-        """Something may be past its time."""
-        # One message: it names no rows.
-        self._send(TaskName.KEEP, [([], {})], QueueName.MEDIA, RungBy.SWEEP)
+        """Something may be past its time; a message of no ids."""
+        self._send(TaskName.KEEP, [([[]], {})], QueueName.MEDIA, RungBy.SWEEP)
 
     def workers(self, *, timeout: float) -> list[str]:
         """The names of the workers that answer within so many seconds."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from aftercall.domain.retention import DataKind
 from aftercall.settings import Settings, SettingsError, load_settings
 
 SECRETS = {
@@ -259,3 +260,44 @@ def test_what_is_no_such_duration_is_told_with_an_example(
 ) -> None:
     set_all(monkeypatch, AFTERCALL_RECONCILE_EVERY=given)
     assert "AFTERCALL_RECONCILE_EVERY: " in complaint()
+
+
+# ---- how long things are kept ------------------------------------------------
+
+
+def test_raw_events_and_attempts_go_the_rest_stays_unless_somebody_says_otherwise() -> None:
+    retention = load_settings().retention
+    assert (retention.raw_events, retention.attempts) == (90, 180)
+    assert (retention.payloads, retention.calls, retention.media) == (None, None, None)
+
+
+def test_for_ever_is_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, AFTERCALL_KEEP_RAW_EVENTS_DAYS=" Forever", AFTERCALL_KEEP_CALLS_DAYS="")
+    assert load_settings().keep_raw_events_days is None
+    assert load_settings().keep_calls_days is None
+
+
+@pytest.mark.parametrize("days", ["0", "6", "-1", "36501", "ninety", "1.5", "90d", "٩٠٠٠٠٠"])
+def test_days_are_a_number_of_days(monkeypatch: pytest.MonkeyPatch, days: str) -> None:
+    set_all(monkeypatch, AFTERCALL_KEEP_MEDIA_DAYS=days)
+    said = complaint()
+    assert "AFTERCALL_KEEP_MEDIA_DAYS" in said
+    assert "7 to 36500, or forever" in said
+
+
+@pytest.mark.parametrize("days", ["31", "forever"])
+def test_nothing_may_be_kept_for_longer_than_its_call(
+    monkeypatch: pytest.MonkeyPatch, days: str
+) -> None:
+    set_all(monkeypatch, AFTERCALL_KEEP_CALLS_DAYS="30", AFTERCALL_KEEP_PAYLOADS_DAYS=days)
+    said = complaint()
+    assert f"AFTERCALL_KEEP_PAYLOADS_DAYS is {days}" in said
+    assert "nothing outlives its call" in said
+
+
+def test_a_shorter_time_for_calls_holds_for_what_has_none_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    set_all(monkeypatch, AFTERCALL_KEEP_CALLS_DAYS="30")
+    retention = load_settings().retention
+    assert {retention.days(kind) for kind in DataKind} == {30}

@@ -47,7 +47,7 @@ def register_tasks(celery: Celery, process: WorkerProcess) -> None:
         process.parts().reconciler.step([uuid.UUID(id_) for id_ in ids])
 
     @celery.task(name=TaskName.KEEP.value, shared=False)
-    def keep_what_is_young() -> None:
+    def keep_what_is_young(_: list[int]) -> None:
         keep_in_turn(process.parts().service, process.parts().store)
 
     @celery.task(name=TaskName.SWEEP.value, shared=False)

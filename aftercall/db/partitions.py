@@ -86,7 +86,7 @@ def _moment(said: str) -> datetime | None:
 
 def rows_in_default(executor: Executor, table: PartitionedTable) -> int:
     """Normally none. Up to 1,000 are counted."""
-    query = f"SELECT count(*) FROM (SELECT FROM {table.name}_default LIMIT 1000) AS some"
+    query = f"SELECT count(*) FROM (SELECT FROM {table.name}_default LIMIT 1000) AS few"
     return int(executor.execute(text(query)).scalar_one())
 
 
