@@ -100,6 +100,7 @@ _STORY: Json = {
         }
     ],
     "deliveries": [_DELIVERY],
+    "not_kept": [],
     "raw": {"success": True, "call": {"call_id": "call_9c4d7e12ab", "status": "completed"}},
 }
 _RECONCILIATION: Json = {

@@ -231,7 +231,7 @@ class _Round:
     # ---- rows ----------------------------------------------------------------
 
     def _payloads(self) -> None:
-        cutoff = self._cutoff(DataKind.PAYLOADS)
+        cutoff = self._cutoff_before_calls(DataKind.PAYLOADS)
         if cutoff is None or self._is_replaying():
             return
         after: int | None = 0
@@ -246,7 +246,7 @@ class _Round:
             after = walked.after
 
     def _media(self) -> None:
-        cutoff = self._cutoff(DataKind.MEDIA)
+        cutoff = self._cutoff_before_calls(DataKind.MEDIA)
         if cutoff is None:
             return
         after, last = 0, self._last_old_call(cutoff)
@@ -326,6 +326,11 @@ class _Round:
 
     def _cutoff(self, kind: DataKind) -> datetime | None:
         return self._retention.cutoff(kind, now=self._now)
+
+    def _cutoff_before_calls(self, kind: DataKind) -> datetime | None:
+        """None, too, for what goes with its call anyway."""
+        days = self._retention.days
+        return None if days(kind) == days(DataKind.CALLS) else self._cutoff(kind)
 
     def _last_old_call(self, cutoff: datetime) -> int:
         with self._service.database.transaction() as session:

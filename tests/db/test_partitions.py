@@ -242,7 +242,7 @@ def test_a_call_is_looked_up_in_each_partition_by_an_index(migrated: Database) -
     with migrated.transaction() as session:
         session.execute(text("SET LOCAL enable_seqscan = off"))
         plan = session.scalars(
-            text(f"EXPLAIN {READ_ATTEMPTS}"),  # noqa: S608 - ours
+            text(f"EXPLAIN {READ_ATTEMPTS}"),
             {"call": 1},
         ).all()
     assert "Seq Scan" not in "\n".join(plan)

@@ -17,7 +17,7 @@ from aftercall.domain.retention import (
     over,
 )
 
-times = st.datetimes(datetime(1990, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))
+times = st.integers(0, 6_000_000_000).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
 
 
 def month(year: int, number: int) -> datetime:

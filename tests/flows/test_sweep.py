@@ -106,6 +106,8 @@ def test_what_has_cost_its_worker_twice_is_rung_for_alone_and_once_a_minute(
     assert messages(service) == {
         TaskName.FETCH_ALONE: [str(row)],
         TaskName.DELIVER_ALONE: [str(id_)],
+        # Once an hour.
+        TaskName.KEEP: [],
     }
     sweep(service, waiting_messages=no_messages)
     assert messages(service) == {}
