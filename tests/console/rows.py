@@ -21,6 +21,15 @@ _CALLS = text(
 )
 
 
+_PAYLOADS = text(
+    """
+    INSERT INTO call_payloads (call_row_id, revision, saved_at, call, input_parameters,
+      output_parameters, raw)
+    SELECT id, 1, :now, '{}', '{}', '{}', '{}' FROM unnest(CAST(:ids AS bigint[])) AS c (id)
+    """
+)
+
+
 def make_deliveries(
     database: Database,
     destination_id: str,
@@ -32,15 +41,14 @@ def make_deliveries(
     """One call each, which was saved, in the given state and for the given reason."""
     now = datetime.now(UTC)
     with database.transaction() as session:
-        calls = session.execute(
-            _CALLS,
-            {
-                "workspace": WORKSPACE.id,
-                "prefix": f"call_{uuid.uuid4().hex[:8]}_",
-                "now": now,
-                "count": count,
-            },
-        ).scalars()
+        asked = {
+            "workspace": WORKSPACE.id,
+            "prefix": f"call_{uuid.uuid4().hex[:8]}_",
+            "now": now,
+            "count": count,
+        }
+        calls = list(session.execute(_CALLS, asked).scalars())
+        session.execute(_PAYLOADS, {"now": now, "ids": calls})
         made = [
             NewDelivery(
                 id=new_id(),

@@ -9,7 +9,9 @@ from html import escape, unescape
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
+from aftercall.db.session import Database
 from aftercall.simulator import Fault
 from api.console.call import media
 from api.console.links import call_path
@@ -379,3 +381,25 @@ def test_phone_numbers_are_found_as_people_write_them(text: str) -> None:
 @pytest.mark.parametrize("text", ["2026-01-05 12:00:00", "12345-6789", "+1 23", "550e8400-41d4"])
 def test_dates_and_ids_are_no_phone_numbers(text: str) -> None:
     assert phone_parts(text) == [(text, False)]
+
+
+# ---- what is not kept any more -----------------------------------------------
+
+
+def test_what_was_removed_by_retention_is_said_and_is_no_error(
+    admin: Visitor, teller: Teller, database: Database
+) -> None:
+    teller.destination()
+    teller.tell("call_1", output_parameters=learned())
+    with database.transaction() as session:
+        session.execute(text("DELETE FROM call_payloads"))
+    page = told(admin.get("/calls/call_1").text)
+    gone = "Twenty2's answer and the parameters were not kept any more: fetch the call again"
+    assert page.count(gone) == 3
+    assert "Delivered to leads" in page
+    assert "call_1" in admin.get("/calls").text
+    answer = admin.get("/call/answer", params={"call_id": "call_1", **NAMED})
+    assert (answer.status_code, gone in unescape(answer.text)) == (404, True)
+    form = {"call_id": "call_1", **NAMED}
+    said = admin.submit("/call/replay", form)
+    assert "What call call_1 would send was not kept any more" in told(said.text)

@@ -515,7 +515,8 @@ def _insert(
             text(
                 "INSERT INTO calls (id, workspace_id, call_id, state, due_at, received_at,"
                 " fetched_at, revision, lease_token, look_again_at) VALUES (:id, 'w', :name,"
-                " :state, :at, :at, :at, 1, CASE WHEN CAST(:state AS text) = 'fetching'"
+                " CAST(:state AS text), :at, :at, :at, 1,"
+                " CASE WHEN CAST(:state AS text) = 'fetching'"
                 " THEN gen_random_uuid() END, CASE WHEN :looks THEN CAST(:at AS timestamptz) END)"
             ),
             {**known, "name": f"call_{number}", "state": state, "looks": looks},
@@ -533,7 +534,8 @@ def _insert(
                 text(
                     "INSERT INTO deliveries (id, call_row_id, destination_id, revision, type,"
                     " state, due_at, created_at, lease_token) VALUES (gen_random_uuid(), :id,"
-                    " CAST(CAST(:to AS text) AS uuid), 1, 'call.completed', :state, :at, :at,"
+                    " CAST(CAST(:to AS text) AS uuid), 1, 'call.completed',"
+                    " CAST(:state AS text), :at, :at,"
                     " CASE WHEN CAST(:state AS text) = 'sending' THEN gen_random_uuid() END)"
                 ),
                 {**known, "to": f"00000000-0000-0000-0000-00000000000{place}", "state": one},
@@ -542,7 +544,7 @@ def _insert(
             execute(
                 text(
                     "INSERT INTO media (call_row_id, kind, state, due_at, lease_token)"
-                    " VALUES (:id, :kind, :state, :at,"
+                    " VALUES (:id, :kind, CAST(:state AS text), :at,"
                     " CASE WHEN CAST(:state AS text) = 'fetching' THEN gen_random_uuid() END)"
                 ),
                 {**known, "kind": kind, "state": one},
