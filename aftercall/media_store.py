@@ -67,6 +67,12 @@ class MediaStore:
         except Exception as error:
             raise MediaStoreError(_why("read", error)) from None
 
+    def files_of(self, call_row_id: int) -> list[str]:
+        """The paths of all that is kept of a call: also what no row tells of any more."""
+        beginning = f"{call_row_id}-"
+        found = self.paths(call_row_id % FOLDERS)
+        return sorted(path for path in found if path.rpartition("/")[2].startswith(beginning))
+
     def remove(self, path: str) -> None:
         """Gone afterwards, whether it was there or not. MediaStoreError."""
         try:

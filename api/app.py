@@ -32,6 +32,7 @@ from api.routes import (
     calls,
     deliveries,
     destinations,
+    people,
     reconciliations,
     replays,
     stats,
@@ -88,7 +89,17 @@ def create_app() -> FastAPI:
     app.include_router(health.router)
     app.include_router(media.router)
     operator = APIRouter(prefix=PREFIX, dependencies=[Depends(require_token)], responses=PROBLEMS)
-    parts = (calls, destinations, deliveries, replays, workspaces, reconciliations, audit, stats)
+    parts = (
+        calls,
+        destinations,
+        deliveries,
+        replays,
+        workspaces,
+        reconciliations,
+        people,
+        audit,
+        stats,
+    )
     for part in parts:
         operator.include_router(part.router)
     operator.include_router(calls.exports)

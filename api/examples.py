@@ -125,6 +125,15 @@ _RECONCILIATION: Json = {
     "created_at": _at("12:00:00"),
     "finished_at": _at("12:00:21"),
 }
+_PLACE: Json = {"where": "call_payloads", "column": "input_parameters", "count": 1}
+_ELSEWHERE: Json = {
+    "destination_id": _DESTINATION_ID,
+    "destination": "Leads in the CRM",
+    "kind": "webhook",
+    "delivered": ["0193fd1d-02f4-7b6e-9d51-3f0a7c4e2b88"],
+    "perhaps": [],
+    "records": [{"step": "person", "remote_id": "20615"}],
+}
 _DESTINATION: Json = {
     "id": _DESTINATION_ID,
     "name": "Leads in the CRM",
@@ -318,6 +327,35 @@ ANSWERS: Final[dict[str, Any]] = {
             "detail": {"name": "Leads in the CRM"},
         }
     ),
+    "PersonView": {
+        "ending": "9999",
+        "mark": "5f0c6b1d2e9a4477",
+        "calls": 2,
+        "first_call_at": _at("10:01:35"),
+        "last_call_at": _at("16:20:02"),
+        "under_way": 0,
+        "held": {"calls": 2, "call_payloads": 2, "deliveries": 2, "attempts": 4},
+        "files": 4,
+        "spooled": 0,
+        "mentions": [_PLACE],
+        "elsewhere": [_ELSEWHERE],
+        "calls_to_fetch": 0,
+    },
+    "ForgottenView": {
+        "ending": "9999",
+        "mark": "5f0c6b1d2e9a4477",
+        "is_complete": True,
+        "began_at": _at("17:00:00"),
+        "ended_at": _at("17:00:03"),
+        "erased": {"calls": 2, "call_payloads": 2, "deliveries": 2, "attempts": 4},
+        "files": 4,
+        "spooled": 0,
+        "redacted": [_PLACE],
+        "left": [],
+        "elsewhere": [_ELSEWHERE],
+        "calls_to_fetch": 0,
+        "remarks": ["Sound is not looked into"],
+    },
     "StatsView": {
         "calls": {"queued": 2, "fetching": 0, "fetched": 410, "dead": 1},
         "deliveries": {"queued": 1, "delivered": 409, "dead": 1},

@@ -14,6 +14,7 @@ from aftercall.cli.deliveries import deliveries
 from aftercall.cli.destinations import destinations
 from aftercall.cli.enqueue import enqueue
 from aftercall.cli.overview import overview
+from aftercall.cli.people import forget, people
 from aftercall.cli.processes import (
     PortInUse,
     api_arguments,
@@ -144,6 +145,8 @@ _COMMANDS = (
     workspaces,
     audit,
     retention,
+    people,
+    forget,
 )
 for command in _COMMANDS:
     cli.add_command(command)

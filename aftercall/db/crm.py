@@ -71,8 +71,9 @@ _FINISH = text(
     """
     INSERT INTO crm_steps (call_row_id, destination_id, step, state, sent_at, done_at,
       remote_id, content_hash, note)
-    VALUES (:call_row_id, :destination_id, :step, 'done', :now, :now,
-      :remote_id, :content_hash, :note)
+    SELECT id, :destination_id, :step, 'done', :now, :now, :remote_id, :content_hash, :note
+    -- Nothing when the call was forgotten meanwhile.
+    FROM (SELECT id FROM calls WHERE id = :call_row_id FOR KEY SHARE) AS c
     ON CONFLICT (call_row_id, destination_id, step) DO UPDATE SET state = 'done',
       done_at = excluded.done_at, remote_id = excluded.remote_id,
       content_hash = excluded.content_hash, note = excluded.note
@@ -157,7 +158,11 @@ class RememberedPerson:
 _LEASE_PERSON = text(
     """
     INSERT INTO crm_people (destination_id, number, lease_token, lease_until)
-    VALUES (:destination_id, :number, :token, :until)
+    -- Locked, so that whoever forgets the person waits for us, or we see that they are forgotten.
+    SELECT destination_id, :number, :token, :until FROM (
+      SELECT destination_id FROM deliveries
+      WHERE id = :delivery_id AND lease_token = :delivery_token FOR KEY SHARE
+    ) AS d
     ON CONFLICT (destination_id, number) DO UPDATE
       SET lease_token = excluded.lease_token, lease_until = excluded.lease_until
       WHERE crm_people.lease_token IS NULL OR crm_people.lease_until < :now
@@ -181,18 +186,23 @@ _REMEMBER = text(
 
 def lease_person(
     executor: Executor,
-    destination_id: uuid.UUID,
+    delivery_id: uuid.UUID,
     number: str,
     *,
+    delivery_token: uuid.UUID,
     token: uuid.UUID,
     until: datetime,
     now: datetime,
 ) -> RememberedPerson | None:
-    """What is known of them; None while another delivery is at work on them."""
+    """What is known of them; None while another delivery is at work on them.
+
+    None, too, when this delivery is not ours any more: nothing is written then.
+    """
     row = executor.execute(
         _LEASE_PERSON,
         {
-            "destination_id": destination_id,
+            "delivery_id": delivery_id,
+            "delivery_token": delivery_token,
             "number": number,
             "token": token,
             "until": until,

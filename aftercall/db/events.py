@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import text
 
+from aftercall.db.forgotten import DIGEST, count_arrivals
 from aftercall.db.rows import as_rows
 from aftercall.db.session import Executor
 from aftercall.domain.work import BARE_TYPES, Acceptance, IncomingEvent
@@ -14,12 +15,17 @@ from aftercall.domain.work import BARE_TYPES, Acceptance, IncomingEvent
 # Everything is inserted in key order: two receivers with the same events take turns, no deadlock.
 _ACCEPT = text(
     f"""
-    WITH incoming AS (
-      SELECT * FROM json_to_recordset(CAST(:events AS json)) AS i (
+    WITH arrived AS MATERIALIZED (
+      SELECT i.*, EXISTS (
+        SELECT FROM forgotten_calls f WHERE f.digest = {DIGEST.format("i")}
+      ) AS is_forgotten
+      FROM json_to_recordset(CAST(:events AS json)) AS i (
         workspace_id text, call_id text, type text, event_id text, webhook_id uuid,
         received_at timestamptz, priority smallint, repeats int
       )
     ),
+    -- What is forgotten stays so: nothing of it is kept, not the webhook's body either.
+    incoming AS (SELECT * FROM arrived WHERE NOT is_forgotten),
     new_workspaces AS (
       INSERT INTO workspaces (id)
       SELECT DISTINCT workspace_id FROM incoming ORDER BY 1
@@ -71,8 +77,12 @@ _ACCEPT = text(
       RETURNING id, workspace_id, call_id, state, revision, (xmax = 0) AS is_made
     )
     SELECT e.workspace_id, e.call_id, e.type, e.is_new,
-           CASE WHEN c.state = 'queued' THEN c.id END AS row_id, c.revision, c.is_made
+           CASE WHEN c.state = 'queued' THEN c.id END AS row_id, c.revision, c.is_made,
+           false AS is_forgotten
     FROM stored_events e LEFT JOIN due_calls c USING (workspace_id, call_id)
+    UNION ALL
+    SELECT workspace_id, call_id, type, false, NULL, NULL, NULL, true
+      FROM arrived WHERE is_forgotten
     """
 )
 
@@ -83,7 +93,7 @@ def accept_events(
     """Stores events (whose workspace is known by now) and makes their calls due.
 
     Answers one acceptance for each event, in order. `bodies`: the raw request
-    of each `webhook_id`.
+    of each `webhook_id`. An event of a forgotten call is a duplicate, and is not kept.
     """
     first: dict[tuple[str, str, str], IncomingEvent] = {}
     repeats: dict[tuple[str, str, str], int] = {}
@@ -114,7 +124,14 @@ def accept_events(
             "bodies": [bodies[webhook_id] for webhook_id in webhook_times],
         },
     )
-    new = {(row.workspace_id, row.call_id, row.type): row for row in rows if row.is_new}
+    found = rows.all()
+    new = {(row.workspace_id, row.call_id, row.type): row for row in found if row.is_new}
+    if turned_away := [row for row in found if row.is_forgotten]:
+        count_arrivals(
+            executor,
+            [(row.workspace_id, row.call_id) for row in turned_away],
+            at=max(event.received_at for event in distinct),
+        )
     acceptances = []
     for event in events:
         key = _key(event)

@@ -238,6 +238,61 @@ def _row(record: MediaRecord) -> dict[str, object]:
     }
 
 
+_KNOWN_CALLS = text("SELECT id FROM calls WHERE id = ANY(:ids)")
+
+
+def known_calls(executor: Executor, call_row_ids: Sequence[int]) -> frozenset[int]:
+    """Those of these calls that are still there."""
+    if not call_row_ids:
+        return frozenset()
+    return frozenset(executor.execute(_KNOWN_CALLS, {"ids": list(call_row_ids)}).scalars())
+
+
+_TRANSCRIPT_FILES = text(
+    """
+    SELECT call_row_id, path FROM media
+    WHERE kind = 'transcript' AND path IS NOT NULL AND call_row_id = ANY(:ids)
+    """
+)
+_UNREAD_TRANSCRIPT_FILES = text(
+    """
+    SELECT m.call_row_id, m.path FROM media m LEFT JOIN transcripts t USING (call_row_id)
+    WHERE m.kind = 'transcript' AND m.path IS NOT NULL AND (t.call_row_id IS NULL OR t.is_cut)
+    """
+)
+_REPLACE_FILE = text(
+    """
+    UPDATE media SET path = :path, size_bytes = :size_bytes, sha256 = :sha256
+    WHERE call_row_id = :id AND kind = 'transcript' AND path = :old_path RETURNING 1
+    """
+)
+
+
+def transcript_files(
+    executor: Executor, call_row_ids: Sequence[int] | None = None
+) -> list[tuple[int, str]]:
+    """Rows and paths: of these calls; else of all whose text is not, or not whole, in the table."""
+    if call_row_ids is None:
+        rows = executor.execute(_UNREAD_TRANSCRIPT_FILES)
+    else:
+        rows = executor.execute(_TRANSCRIPT_FILES, {"ids": list(call_row_ids)})
+    return [(row.call_row_id, row.path) for row in rows]
+
+
+def replace_transcript(
+    executor: Executor, call_row_id: int, old_path: str, *, file: StoredFile
+) -> bool:
+    """Whether it was still the one that we know."""
+    where = {
+        "id": call_row_id,
+        "old_path": old_path,
+        "path": file.path,
+        "size_bytes": file.size_bytes,
+        "sha256": file.sha256,
+    }
+    return executor.execute(_REPLACE_FILE, where).first() is not None
+
+
 _RELEASE_LAPSED = text(
     f"""
     UPDATE media SET

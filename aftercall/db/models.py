@@ -629,6 +629,19 @@ class ActivityMark(Base):
     seen_at: Mapped[datetime]
 
 
+class ForgottenCall(Base):
+    """A call whose person was forgotten: what comes of it later is not taken."""
+
+    __tablename__ = "forgotten_calls"
+
+    #: SHA-256 of workspace and id: the id itself is not kept, and no key is needed to ask.
+    digest: Mapped[bytes] = mapped_column(primary_key=True)
+    forgotten_at: Mapped[datetime]
+    #: How often it was named again, and turned away.
+    arrivals: Mapped[int] = mapped_column(server_default=text("0"))
+    last_arrival_at: Mapped[datetime | None]
+
+
 class Replay(Base):
     """Many deliveries that are sent again, a step at a time."""
 

@@ -77,8 +77,9 @@ class CrmPorts:
         with self._service.database.statements() as connection:
             person = crm_db.lease_person(
                 connection,
-                claim.destination_id,
+                claim.id,
                 self._number,
+                delivery_token=claim.lease_token,
                 token=self._turn,
                 until=self._lease_until(),
                 now=self.now(),

@@ -21,6 +21,7 @@ from aftercall.db.media import (
     StoredFile,
     claim_media,
     due_media,
+    known_calls,
     record_media,
 )
 from aftercall.domain.exchange import Answer, Exchange, Failure, NoAnswer
@@ -211,6 +212,7 @@ class MediaFetcher:
         self._service.counters.media(
             (record.claim.kind.value, record.step.state.value) for record in records
         )
+        self._drop_forgotten([one for one in results if one.file is not None])
         for result, record in zip(results, records, strict=True):
             _log(result, record)
 
@@ -229,6 +231,18 @@ class MediaFetcher:
             text=result.text,
             text_is_cut=result.text_is_cut,
         )
+
+    def _drop_forgotten(self, stored: list[Tried]) -> None:
+        """The files of calls that somebody had us forget while they were fetched."""
+        with self._service.database.statements() as connection:
+            known = known_calls(connection, [one.claim.call_row_id for one in stored])
+        for one in stored:
+            if one.file is None or one.claim.call_row_id in known:
+                continue
+            try:
+                self._store.remove(one.file.path)
+            except MediaStoreError as error:
+                log.error("media.not_removed", path=one.file.path, why=str(error))
 
     def _go_on(self, _: list[Tried]) -> None:
         """Where more was due than there was room for, the next go now, not at the next sweep."""

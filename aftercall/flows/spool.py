@@ -5,8 +5,9 @@ in a power cut (docs/reliability.md). Storing an entry twice does nothing twice.
 """
 
 import base64
+import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from aftercall.domain.ids import new_id
 from aftercall.domain.states import Priority
 from aftercall.domain.work import UNSPECIFIED, IncomingEvent
 from aftercall.flows.accept_events import NoWorkspace, count_events, store_events
+from aftercall.flows.errors import Conflict
 from aftercall.flows.service import Service
 from aftercall.origins import RungBy
 from aftercall.twentytwo.inbound import Notice, read_notice
@@ -124,6 +126,45 @@ def _store(service: Service, entries: Sequence[tuple[str, dict[str, str]]]) -> N
         elif answer.call_row_id is not None:
             due.append(answer.call_row_id)
     service.doorbell.ring_fetch(due, rung_by=RungBy.SPOOL)
+
+
+def rewrite_spool(service: Service, look: Callable[[bytes], bytes | None]) -> int:
+    """Replaces each webhook that waits, or was refused, by what `look` makes of it; None: by none.
+
+    Answers how many were changed. Nobody drains meanwhile. Conflict when somebody does all along.
+    """
+    end = time.monotonic() + _LOCK_MS / 1000 + 1
+    while not service.redis.set(_LOCK, "1", nx=True, px=_LOCK_MS):
+        if time.monotonic() > end:
+            raise Conflict("Kept webhooks are being moved into the database: try again in a minute")
+        time.sleep(0.1)
+    try:
+        return sum(_rewrite(service, stream, look) for stream in (STREAM, REFUSED))
+    finally:
+        service.redis.delete(_LOCK)
+
+
+def _rewrite(service: Service, stream: str, look: Callable[[bytes], bytes | None]) -> int:
+    changed, after = 0, "-"
+    newest = cast(list[Any], service.redis.xrevrange(stream, count=1))
+    while entries := cast(list[Any], service.redis.xrange(stream, min=after, count=_BATCH)):
+        for entry_id, fields in entries:
+            if newest and _place(entry_id) > _place(newest[0][0]):
+                return changed
+            body = base64.b64decode(fields["body"])
+            left = look(body)
+            if left != body:
+                if left is not None:
+                    said = base64.b64encode(left).decode()
+                    service.redis.xadd(stream, {**fields, "body": said})
+                service.redis.xdel(stream, entry_id)
+                changed += 1
+        after = f"({entries[-1][0]}"
+    return changed
+
+
+def _place(entry_id: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in entry_id.split("-"))
 
 
 def _refuse(service: Service, entry: tuple[str, dict[str, str]], *, why: str) -> None:

@@ -585,3 +585,77 @@ class SetUpView(View):
     def is_done(self) -> bool:
         """Calls come, can be fetched, and have where to go."""
         return self.has_received and self.has_credentials and bool(self.destinations)
+
+
+# ---- one person --------------------------------------------------------------
+
+
+class PlaceView(View):
+    """Where a number stands: a table and a column, or another place, and in how many rows."""
+
+    where: str
+    column: str | None
+    count: int
+
+
+class PersonRecordView(View):
+    """What a CRM has of a person, by its own id."""
+
+    step: str
+    remote_id: str
+
+
+class ElsewhereView(View):
+    """A destination that has something of a person, by what it can be found there.
+
+    `delivered`: deliveries' ids, which the hook got as `webhook-id`. `perhaps`: those that were
+    sent without an answer that says so.
+    """
+
+    destination_id: str
+    destination: str
+    kind: str
+    delivered: list[str]
+    perhaps: list[str]
+    records: list[PersonRecordView]
+
+
+class PersonView(View):
+    """What is held of a person. `mark` stands for the number, of which the end alone is told."""
+
+    ending: str
+    mark: str
+    calls: int
+    first_call_at: datetime | None
+    last_call_at: datetime | None
+    #: Requests of theirs that are being made at this moment.
+    under_way: int
+    #: Rows by table.
+    held: dict[str, int]
+    files: int
+    #: Webhooks that are kept in Redis.
+    spooled: int
+    #: Where the number stands in what is not theirs.
+    mentions: list[PlaceView]
+    elsewhere: list[ElsewhereView]
+    #: Calls of anybody that are still to be fetched: whose they are is not known yet.
+    calls_to_fetch: int
+
+
+class ForgottenView(View):
+    """What was erased of a person, and the proof: `left` is empty when nothing is left."""
+
+    ending: str
+    mark: str
+    #: False in a file that was written before the end.
+    is_complete: bool
+    began_at: datetime
+    ended_at: datetime | None
+    erased: dict[str, int]
+    files: int
+    spooled: int
+    redacted: list[PlaceView]
+    left: list[PlaceView]
+    elsewhere: list[ElsewhereView]
+    calls_to_fetch: int
+    remarks: list[str]

@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aftercall.domain.unseen import CONTROLS, UNSEEN
@@ -79,6 +79,46 @@ def read_notice(body: bytes) -> Notice:
 def _some_number(_digits: str) -> int:
     # Which one is of no interest, and Python refuses to read very long ones.
     return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Parties:
+    """Between whom a call was, as a webhook says it: the person's numbers, and our own side's."""
+
+    person: tuple[str, ...] = field(default=(), repr=False)
+    own: tuple[str, ...] = field(default=(), repr=False)
+
+
+def read_parties(body: bytes) -> Parties:
+    """Of a webhook with a call in it; nobody when it names none."""
+    try:
+        parsed = json.loads(body)
+    except (ValueError, RecursionError):
+        return Parties()
+    if not isinstance(parsed, dict):
+        return Parties()
+    call, contact = parsed.get("call"), parsed.get("contact")
+    call = call if isinstance(call, dict) else parsed
+    contact = contact if isinstance(contact, dict) else {}
+    sides = person_and_own(
+        call.get("direction"),
+        callee=call.get("to_number") or call.get("callee_phone"),
+        caller=call.get("from_number") or call.get("caller_phone"),
+    )
+    named = contact.get("phone_number")
+    return Parties(person=tuple(str(one) for one in (*sides.person, named) if one), own=sides.own)
+
+
+def person_and_own(direction: object, *, callee: object, caller: object) -> Parties:
+    """Who is who. When the direction is not known, either may be the person."""
+    to, by = (tuple(str(one) for one in (side,) if one) for side in (callee, caller))
+    match str(direction or "").strip().lower():
+        case "outbound":
+            return Parties(person=to, own=by)
+        case "inbound":
+            return Parties(person=by, own=to)
+        case _:
+            return Parties(person=(*to, *by))
 
 
 def check_call_id(value: Any, *, at: str) -> str:

@@ -17,6 +17,7 @@ from api.console import (
     destination_form,
     destinations,
     overview,
+    people,
     replays,
     set_up,
     sign_in,
@@ -65,6 +66,7 @@ def install_console(app: FastAPI) -> None:
         crm_form,
         backfill,
         workspaces,
+        people,
         audit,
         style,
     ):

@@ -59,12 +59,17 @@ ROUTES = [
     ("GET", f"/reconciliations/{ID}", "/reconciliations/{reconciliation_id}"),
     ("POST", f"/reconciliations/{ID}/cancel", "/reconciliations/{reconciliation_id}/cancel"),
     ("POST", "/workspaces/ws_1/reconciliations", "/workspaces/{workspace_id}/reconciliations"),
+    ("POST", "/people/find", "/people/find"),
+    ("POST", "/people/export", "/people/export"),
+    ("POST", "/people/forget", "/people/forget"),
 ]
 BODIES = [(method, path) for method, path, _ in ROUTES if method in ("PATCH", "PUT")] + [
     ("POST", "/calls"),
     ("POST", "/destinations"),
     ("POST", "/deliveries/replay"),
     ("POST", "/deliveries/replay/preview"),
+    ("POST", "/people/find"),
+    ("POST", "/people/forget"),
 ]
 NOBODY = {"Authorization": ""}
 

@@ -1,0 +1,378 @@
+"""Forgets a person: what is theirs is deleted, what mentions them is redacted, and then proved.
+
+The order matters. Their calls are written down as forgotten first, so that nothing brings them
+back; transactions that could not see that are waited for; then workers are kept off and waited
+for; files go before the rows that tell of them. Whatever is killed in between, doing it again
+finds the rest.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import partial
+
+import redis
+from sqlalchemy.exc import DBAPIError
+
+from aftercall.db import everywhere
+from aftercall.db import people as people_db
+from aftercall.db.events import only_workspace
+from aftercall.db.forgotten import Name, note_forgotten
+from aftercall.db.media import StoredFile, replace_transcript
+from aftercall.flows.audit import Actor, note
+from aftercall.flows.errors import Conflict
+from aftercall.flows.people import (
+    OwnCall,
+    Person,
+    Tell,
+    find_elsewhere,
+    find_mentions,
+    find_own_calls,
+    held_files,
+    holds,
+    read_person,
+    silent,
+    spooled,
+)
+from aftercall.flows.service import Service
+from aftercall.flows.spool import rewrite_spool
+from aftercall.flows.views import ElsewhereView, ForgottenView, PlaceView
+from aftercall.kept_logs import count_in_logs, redact_logs
+from aftercall.media_store import MediaStore, MediaStoreError
+from aftercall.twentytwo.inbound import NoCallId, NotJson, read_notice, read_parties
+
+#: Calls a transaction: what one person has is nearly always one.
+BATCH = 500
+#: How long results of requests under way are waited for, in seconds.
+PATIENCE = 60.0
+_POLL = 0.2
+#: Should we be killed: then they go on, unless it was done again by then.
+_POSTPONED = timedelta(hours=1)
+#: Calls of theirs that come in while we work make another round.
+_ROUNDS = 5
+
+Draft = Callable[[ForgottenView], None]
+
+
+def _keep_no_draft(_: ForgottenView) -> None:
+    """Nobody asked for a file."""
+
+
+def forget_person(
+    service: Service,
+    phone: str,
+    *,
+    region: str | None = None,
+    by: Actor | None = None,
+    patience: float = PATIENCE,
+    tell: Tell = silent,
+    draft: Draft = _keep_no_draft,
+) -> ForgottenView:
+    """Erases and proves. `draft` gets what others have before anything is deleted.
+
+    Conflict when the number is a line of the company's own, or a store does not answer.
+    """
+    person = read_person(service, phone, region=region)
+    return _Forgetting(service, person, patience=patience, tell=tell, draft=draft).run(by)
+
+
+class _Forgetting:
+    def __init__(
+        self, service: Service, person: Person, *, patience: float, tell: Tell, draft: Draft
+    ) -> None:
+        self._service, self._person, self._tell, self._draft = service, person, tell, draft
+        self._patience = patience
+        self._store = MediaStore(service.settings.media_root)
+        self._elsewhere: dict[str, ElsewhereView] = {}
+        self._erased: dict[str, int] = {}
+        self._redacted: dict[tuple[str, str], int] = {}
+        self._remarks: list[str] = []
+        self._files = self._spooled = 0
+        self._began_at = service.clock()
+
+    def run(self, by: Actor | None) -> ForgottenView:
+        # Of a line of our own nothing is touched, not even the spool.
+        find_own_calls(self._service, self._person)
+        self._empty_spool()
+        for _ in range(_ROUNDS):
+            calls = self._settle()
+            self._note_elsewhere(calls)
+            self._delete(calls)
+            if not calls:
+                break
+        self._redact()
+        self._clean_logs()
+        self._vacuum()
+        view = self._view(left=self._prove())
+        note(
+            self._service,
+            by,
+            "person.forgotten",
+            self._person.mark,
+            calls=self._erased.get("calls", 0),
+            rows=sum(self._erased.values()),
+            files=self._files,
+            redacted=sum(self._redacted.values()),
+            left=sum(place.count for place in view.left),
+        )
+        self._draft(view)
+        return view
+
+    # ---- what came while PostgreSQL was away -------------------------------------
+
+    def _empty_spool(self) -> None:
+        try:
+            self._spooled = rewrite_spool(self._service, self._of_spool)
+            if self._spooled:
+                self._rewrite_redis()
+        except redis.RedisError:
+            raise Conflict(
+                "Redis does not answer, and webhooks of theirs may be kept there: try again"
+            ) from None
+
+    def _of_spool(self, body: bytes) -> bytes | None:
+        """Theirs: none of it, and it does not come back. Somebody else's: without the number."""
+        if not holds(self._person, body):
+            return body
+        parties = read_parties(body)
+        if not any(
+            self._person.is_meant_by(one, region=self._person.number.region)
+            for one in parties.person
+        ):
+            return self._person.traces.bytes_without(body)
+        try:
+            notice = read_notice(body)
+        except (NotJson, NoCallId):
+            return None
+        workspace_id = notice.workspace_id or self._default_workspace()
+        if workspace_id is not None:
+            self._note([(workspace_id, call_id) for call_id in notice.call_ids])
+        return None
+
+    def _default_workspace(self) -> str | None:
+        configured = self._service.settings.twentytwo_workspace_id
+        if configured is not None:
+            return configured
+        with self._service.database.transaction() as session:
+            return only_workspace(session)
+
+    def _rewrite_redis(self) -> None:
+        try:
+            # Its append-only file has the entries until it is written anew.
+            self._service.redis.bgrewriteaof()
+        except redis.RedisError:
+            self._remarks.append(
+                "Redis has not been told to write its append-only file anew: what was kept there "
+                "stays in the file until it does"
+            )
+
+    # ---- their calls -------------------------------------------------------------
+
+    def _settle(self) -> list[OwnCall]:
+        """Their calls, when nothing of them can come back and no worker is at them any more."""
+        self._tell("Looking for their calls…")
+        known: dict[int, OwnCall] = {}
+        end = time.monotonic() + self._patience
+        while new := [
+            call for call in find_own_calls(self._service, self._person) if call.id not in known
+        ]:
+            known.update({call.id: call for call in new})
+            self._note([name for call in new for name in call.names])
+            self._await_writers()
+            self._await_workers(list(known), end=end)
+        return list(known.values())
+
+    def _note(self, names: Sequence[Name]) -> None:
+        now = self._service.clock()
+        self._service.database.run(lambda connection: note_forgotten(connection, names, now=now))
+
+    def _await_writers(self) -> None:
+        """Until every transaction has ended that did not see what is forgotten."""
+        with self._service.database.statements() as connection:
+            open_ = people_db.writers(connection)
+            end = time.monotonic() + self._patience
+            while open_ & people_db.writers(connection):
+                if time.monotonic() > end:
+                    raise Conflict(
+                        "A transaction has been writing calls for a minute and does not end: "
+                        "nothing was erased yet, try again"
+                    )
+                time.sleep(_POLL)
+
+    def _await_workers(self, ids: Sequence[int], *, end: float) -> None:
+        told = False
+        while True:
+            now = self._service.clock()
+            with self._service.database.engine.begin() as connection:
+                people_db.postpone(connection, ids, until=now + _POSTPONED)
+                count = people_db.count_under_way(connection, ids, now=now)
+            if not count:
+                return
+            if time.monotonic() > end:
+                self._remarks.append(
+                    f"{count} requests of theirs did not end in time: their results are not "
+                    "written any more, but whether they arrived is not known"
+                )
+                return
+            if not told:
+                self._tell(f"Waiting for {count} requests that are under way…")
+                told = True
+            time.sleep(_POLL)
+
+    def _note_elsewhere(self, calls: Sequence[OwnCall]) -> None:
+        for view in find_elsewhere(self._service, self._person, [call.id for call in calls]):
+            known = self._elsewhere.setdefault(view.destination_id, view)
+            if known is not view:
+                known.delivered.extend(view.delivered)
+                known.perhaps.extend(view.perhaps)
+                known.records.extend(one for one in view.records if one not in known.records)
+        self._draft(self._view(left=[], is_complete=False))
+
+    def _delete(self, calls: Sequence[OwnCall]) -> None:
+        ids = [call.id for call in calls]
+        for start in range(0, len(ids), BATCH):
+            batch = ids[start : start + BATCH]
+            self._tell(f"Erasing calls: {start + len(batch)} of {len(ids)}")
+            for id_ in batch:
+                self._remove_files(id_)
+            counts = self._service.database.run(partial(people_db.delete_calls, ids=batch))
+            self._count(counts)
+        number = self._person.number.e164
+        known = self._service.database.run(
+            lambda connection: people_db.delete_known(connection, number)
+        )
+        self._count({"crm_people": known})
+
+    def _remove_files(self, call_row_id: int) -> None:
+        try:
+            for path in self._store.files_of(call_row_id):
+                self._store.remove(path)
+                self._files += 1
+        except MediaStoreError as error:
+            raise Conflict(f"{error}: the rest of the calls is as it was, try again") from None
+
+    def _count(self, counts: dict[str, int]) -> None:
+        for table, count in counts.items():
+            self._erased[table] = self._erased.get(table, 0) + count
+
+    # ---- what is not theirs ------------------------------------------------------
+
+    def _redact(self) -> None:
+        """The number, wherever it stands besides. A row of settings is left to its operator."""
+        traces, database = self._person.traces, self._service.database
+        with database.engine.connect() as reading:
+            people_db.without_time_limit(reading)
+            for table in everywhere.read_tables(reading):
+                self._tell(f"Looking through {table.name}…")
+                for hit in everywhere.hits(reading, table, traces):
+                    if table.name == "transcripts":
+                        # The file first: without it, the text would not lead there again.
+                        self._redact_files([int(hit.key[0])])
+                    for column in database.run(partial(everywhere.redact, hit=hit, traces=traces)):
+                        place = (table.name, column)
+                        self._redacted[place] = self._redacted.get(place, 0) + 1
+        self._redact_files(None)
+
+    def _redact_files(self, call_row_ids: Sequence[int] | None) -> None:
+        for row_id, path, body in held_files(self._service, self._person, call_row_ids):
+            left = self._person.traces.bytes_without(body)
+            file = StoredFile(
+                path=self._store.put(row_id, "transcript", left),
+                size_bytes=len(left),
+                sha256=hashlib.sha256(left).digest(),
+                content_type="text/plain",
+            )
+            with self._service.database.transaction() as session:
+                is_ours = replace_transcript(session, row_id, path, file=file)
+            if is_ours:
+                place = ("media store", "transcript")
+                self._redacted[place] = self._redacted.get(place, 0) + 1
+        for row_id in call_row_ids or ():
+            self._remove_old_transcripts(row_id)
+
+    def _remove_old_transcripts(self, call_row_id: int) -> None:
+        """Files of other revisions, or of a turn of ours that was broken off."""
+        for path in self._store.files_of(call_row_id):
+            if f"/{call_row_id}-transcript-" not in path:
+                continue
+            with self._store.open(path) as file:
+                body = file.read()
+            if holds(self._person, body):
+                self._store.remove(path)
+
+    def _clean_logs(self) -> None:
+        cleaned = redact_logs(self._service.settings.data_dir, self._person.traces)
+        if cleaned:
+            self._redacted[("logs", "")] = cleaned
+
+    def _vacuum(self) -> None:
+        touched = {table for table, count in self._erased.items() if count}
+        touched |= {table for table, _ in self._redacted} & set(people_db.OWN_ROWS)
+        for table, _ in self._statistics():
+            touched.add(table)
+        self._tell("Vacuuming…")
+        try:
+            with self._service.database.statements() as connection:
+                everywhere.vacuum(connection, sorted(touched))
+        except DBAPIError as error:
+            self._remarks.append(
+                "The tables could not be vacuumed "
+                f"({type(error.orig).__name__}): let autovacuum do it, or do it by hand"
+            )
+
+    # ---- the proof ---------------------------------------------------------------
+
+    def _prove(self) -> list[PlaceView]:
+        """Everything is looked through once more; where the number still stands."""
+        self._tell("Proving: everything is looked through once more…")
+        left = find_mentions(self._service, self._person)
+        left += [
+            PlaceView(where=f"{everywhere.STATISTICS} of {table}", column=column, count=1)
+            for table, column in self._statistics()
+        ]
+        elsewhere = {
+            "redis": sum(1 for body in spooled(self._service) if holds(self._person, body)),
+            "media store": sum(1 for _ in held_files(self._service, self._person)),
+            "logs": count_in_logs(self._service.settings.data_dir, self._person.traces),
+        }
+        left += [
+            PlaceView(where=where, column=None, count=count)
+            for where, count in elsewhere.items()
+            if count
+        ]
+        return left
+
+    def _statistics(self) -> list[tuple[str, str]]:
+        with self._service.database.statements() as connection:
+            return everywhere.held_statistics(connection, self._person.traces)
+
+    def _view(self, *, left: list[PlaceView], is_complete: bool = True) -> ForgottenView:
+        with self._service.database.transaction() as session:
+            numberless = people_db.count_numberless(session)
+        return ForgottenView(
+            ending=self._person.ending,
+            mark=self._person.mark,
+            is_complete=is_complete,
+            began_at=self._began_at,
+            ended_at=self._service.clock() if is_complete else None,
+            erased={table: count for table, count in self._erased.items() if count},
+            files=self._files,
+            spooled=self._spooled,
+            redacted=[
+                PlaceView(where=where, column=column or None, count=count)
+                for (where, column), count in sorted(self._redacted.items())
+            ],
+            left=left,
+            elsewhere=list(self._elsewhere.values()),
+            calls_to_fetch=numberless,
+            remarks=[*self._remarks, *_ALWAYS],
+        )
+
+
+#: What no search of rows can show.
+_ALWAYS = (
+    "PostgreSQL's files and its write-ahead log hold deleted bytes until they are written over; "
+    "backups hold them until they are thrown away",
+    "Sound is not looked into: a number that was spoken is found in a transcript alone",
+)
