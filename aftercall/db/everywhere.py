@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, text
 
-from aftercall.db.people import OWN_ROWS
+from aftercall.db import people as people_db
 from aftercall.db.session import Executor
 from aftercall.domain.traces import Traces
 
@@ -104,16 +104,13 @@ def hits(
     """The rows that have it; `but_of_calls`: not those of these calls."""
     texts = [one.as_text for one in table.columns if one.kind != "bytes"]
     either = [f"concat_ws(chr(1), {', '.join(texts)}) ~ :pattern"] if texts else []
-    either += [
-        f"encode({_quoted(one.name)}, 'escape') ~ :raw_pattern"
-        for one in table.columns
-        if one.kind == "bytes"
-    ]
+    in_bytes = [one for one in table.columns if one.kind == "bytes"]
+    either += [people_db.bytes_may_hold(_quoted(one.name)) for one in in_bytes]
     shown = [
         *(f"CAST({_quoted(name)} AS text)" for name, _ in table.key),
         *(_quoted(one.name) if one.kind == "bytes" else one.as_text for one in table.columns),
     ]
-    own = OWN_ROWS.get(table.name)
+    own = people_db.OWN_ROWS.get(table.name)
     rows = connection.execution_options(yield_per=100).execute(
         text(
             f"SELECT {', '.join(shown)} FROM {_quoted(table.name)} WHERE ({' OR '.join(either)})"
@@ -121,7 +118,7 @@ def hits(
         ),
         {
             "pattern": traces.pattern,
-            "raw_pattern": traces.raw_pattern,
+            **({"raw_pattern": traces.raw_pattern} if in_bytes else {}),
             **({"ids": list(but_of_calls)} if own and but_of_calls else {}),
         },
     )

@@ -36,6 +36,22 @@ OWN_ROWS = {
 }
 
 
+_DIGEST_BYTES = 32
+
+
+def bytes_may_hold(column: str) -> str:
+    """A condition: whether :pattern, or :raw_pattern, is found in bytes.
+
+    The second takes twenty times as long, and only finds what is written with escapes or beyond
+    ASCII, which bytes without a backslash in this form have not. A digest is no text.
+    """
+    said = f"encode({column}, 'escape')"
+    return (
+        f"({said} ~ :pattern OR octet_length({column}) > {_DIGEST_BYTES} "
+        f"AND strpos({said}, chr(92)) > 0 AND {said} ~ :raw_pattern)"
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """A call whose numbers, or whose webhook, may be the person's."""
@@ -72,7 +88,7 @@ _BY_WEBHOOK = text(
       JOIN calls c ON c.workspace_id = e.workspace_id AND c.call_id = e.call_id
       JOIN workspaces w ON w.id = c.workspace_id
     WHERE c.callee_phone IS NULL AND c.caller_phone IS NULL
-      AND encode(h.body, 'escape') ~ :raw_pattern
+      AND {bytes_may_hold("h.body")}
     """
 )
 
@@ -82,7 +98,7 @@ def candidates(connection: Connection, *, pattern: str, raw_pattern: str) -> Ite
     streaming = connection.execution_options(yield_per=500)
     for query, where in (
         (_BY_NUMBER, {"pattern": pattern}),
-        (_BY_WEBHOOK, {"raw_pattern": raw_pattern}),
+        (_BY_WEBHOOK, {"pattern": pattern, "raw_pattern": raw_pattern}),
     ):
         for row in streaming.execute(query, where).mappings():
             yield Candidate(**row)
