@@ -392,6 +392,9 @@ REQUESTS: Final[dict[str, Any]] = {
     "POST /api/v1/destinations/preview": {"mapping": "{phone: call.callee_phone}", "count": 3},
     "POST /api/v1/deliveries/replay/preview": {"state": "dead", "destination_id": _DESTINATION_ID},
     "POST /api/v1/deliveries/replay": {"state": "dead", "destination_id": _DESTINATION_ID},
+    "POST /api/v1/people/find": {"phone": "+91 98765 43210"},
+    "POST /api/v1/people/export": {"phone": "98765 43210", "region": "IN"},
+    "POST /api/v1/people/forget": {"phone": "+91 98765 43210", "confirm": True},
     "PUT /api/v1/workspaces/{workspace_id}": {
         "api_key": "the key",
         "api_secret": "the secret",

@@ -163,22 +163,31 @@ def show_person(
 
 
 def find_mentions(
-    service: Service, person: Person, *, but_of_calls: Sequence[int] = (), tell: Tell = silent
+    service: Service,
+    person: Person,
+    *,
+    but_of_calls: Sequence[int] | None = None,
+    tell: Tell = silent,
 ) -> list[PlaceView]:
-    """Where the number stands in the database: tables and columns, and how many rows."""
+    """Where the number stands in the database: tables and columns, and how many rows.
+
+    `but_of_calls`: in what is not theirs, when these are their calls.
+    """
     counts: dict[tuple[str, str], int] = {}
     with service.database.engine.begin() as connection:
         people_db.without_time_limit(connection)
         for table in everywhere.read_tables(connection):
             tell(f"Looking through {table.name}…")
-            for hit in everywhere.hits(connection, table, person.traces, but_of_calls=but_of_calls):
+            for hit in everywhere.hits(
+                connection, table, person.traces, but_of_calls=but_of_calls or ()
+            ):
                 for column in hit.values:
                     place = (table.name, column)
                     counts[place] = counts.get(place, 0) + 1
     return [
         PlaceView(where=table, column=column, count=count)
         for (table, column), count in sorted(counts.items())
-        if not (but_of_calls and table == "crm_people")
+        if not (but_of_calls is not None and table == "crm_people")
     ]
 
 

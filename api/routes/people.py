@@ -33,20 +33,13 @@ Region = Annotated[
 
 
 class PersonGiven(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"phone": "+91 98765 43210"}]}
-    )
+    model_config = ConfigDict(extra="forbid")
 
     phone: Phone
     region: Region = None
 
 
 class ForgetGiven(PersonGiven):
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"phone": "+91 98765 43210", "confirm": True}]},
-    )
-
     confirm: Annotated[Literal[True], Field(description="It cannot be undone")]
 
 
