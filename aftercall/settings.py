@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from aftercall.domain.retention import DataKind, Retention
+from aftercall.redis_address import read_redis_url
 
 
 class SettingsError(Exception):
@@ -95,6 +96,8 @@ def _every(text: str) -> str:
 
 
 Every = Annotated[str, Field(max_length=20), AfterValidator(_every)]
+
+
 def _days(value: object) -> object:
     if isinstance(value, str) and value.strip().lower() == FOR_EVER:
         return None
@@ -117,6 +120,13 @@ FOR_EVER = "forever"
 FEWEST_DAYS = 7
 MOST_DAYS = 36_500
 Days = Annotated[int | None, BeforeValidator(_days)]
+
+
+def _redis_url(value: SecretStr) -> SecretStr:
+    read_redis_url(value.get_secret_value())
+    return value
+
+
 Secret = Annotated[SecretStr, AfterValidator(_not_blank)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)]
 
@@ -134,7 +144,13 @@ class Settings(BaseSettings):
     )
 
     database_url: Secret | None = Field(None, alias="AFTERCALL_DATABASE_URL")
-    redis_url: Secret | None = Field(None, alias="AFTERCALL_REDIS_URL")
+    #: Set when a pooler stands between: no transaction then leaves anything in its session.
+    database_pooler: Literal["transaction"] | None = Field(None, alias="AFTERCALL_DATABASE_POOLER")
+    #: PostgreSQL itself, for what needs a session: migrations and backups.
+    direct_database_url: Secret | None = Field(None, alias="AFTERCALL_DIRECT_DATABASE_URL")
+    redis_url: Annotated[Secret, AfterValidator(_redis_url)] | None = Field(
+        None, alias="AFTERCALL_REDIS_URL"
+    )
     data_dir: Path = Field(Path(".aftercall"), alias="AFTERCALL_DATA_DIR")
 
     #: Several, comma-separated: the first encrypts, all decrypt.
@@ -233,6 +249,11 @@ class Settings(BaseSettings):
     def reconcile_every(self) -> timedelta:
         """How often Twenty2's log is read for calls that never came; nothing: never."""
         return _duration(self.reconcile_every_text)
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether a pooler stands between us and PostgreSQL."""
+        return self.database_pooler is not None
 
     @property
     def media_root(self) -> str:

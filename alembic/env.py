@@ -11,7 +11,7 @@ from aftercall.db.models import Base
 from aftercall.db.partitions import is_partition
 from aftercall.db.schema import note_who_is_served, say_in_the_log
 from aftercall.settings import load_settings
-from aftercall.stores import find_stores
+from aftercall.stores import direct_database_url, find_stores
 
 
 def run() -> None:
@@ -51,7 +51,7 @@ def _run_offline() -> None:
 def _url_of_settings() -> str:
     settings = load_settings()
     if settings.database_url is not None:
-        return settings.database_url.get_secret_value()
+        return direct_database_url(settings, settings.database_url.get_secret_value())
     return find_stores(settings).database_url
 
 

@@ -9,6 +9,7 @@ from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 
 from aftercall.cli.audit import audit
 from aftercall.cli.backfill import backfill
+from aftercall.cli.backup import backup, restore
 from aftercall.cli.calls import calls
 from aftercall.cli.deliveries import deliveries
 from aftercall.cli.destinations import destinations
@@ -26,7 +27,7 @@ from aftercall.cli.processes import (
 from aftercall.cli.replays import replays
 from aftercall.cli.retention import retention
 from aftercall.cli.session import EXPECTED, current_settings, fail, say, say_aside
-from aftercall.cli.up import open_stores
+from aftercall.cli.up import open_database
 from aftercall.cli.workspaces import workspaces
 from aftercall.db.schema import check_schema
 from aftercall.db.schema import migrate as migrate_schema
@@ -91,15 +92,8 @@ def beat() -> None:
 def migrate() -> None:
     """Brings the database's schema to this version."""
     settings = current_settings()
-    if settings.database_url is not None:
-        _migrate(settings.database_url.get_secret_value())
-        return
-    try:
-        _migrate(find_stores(settings).database_url)
-    except EXPECTED:
-        # Nothing runs on the data directory: for the moment of the migration, we do.
-        with open_stores(settings) as stores:
-            _migrate(stores.database_url)
+    with open_database(settings) as url:
+        _migrate(url)
 
 
 @cli.command()
@@ -147,6 +141,8 @@ _COMMANDS = (
     retention,
     people,
     forget,
+    backup,
+    restore,
 )
 for command in _COMMANDS:
     cli.add_command(command)
@@ -204,7 +200,7 @@ def _become(arguments: list[str]) -> None:
         settings.require(name)
     stores = find_stores(settings)
     check_redis(stores.redis_url)
-    database = Database(stores.database_url, pool_size=1)
+    database = Database(stores.database_url, pool_size=1, is_pooled=settings.is_pooled)
     try:
         check_database(database)
         check_schema(database)

@@ -32,20 +32,24 @@ def complete_secrets(settings: Settings) -> Settings:
     kept = kept_secrets(settings.data_dir)
     made = {name: SecretStr(secrets.token_urlsafe(32)) for name in NAMES if name not in kept}
     if made:
-        _keep(settings.data_dir, {**kept, **made})
+        values = {**kept, **made}
+        keep_secrets(
+            settings.data_dir, {name: value.get_secret_value() for name, value in values.items()}
+        )
     update = {
         name: value for name, value in {**kept, **made}.items() if getattr(settings, name) is None
     }
     return settings.completed(update)
 
 
-def _keep(data_dir: Path, values: dict[str, SecretStr]) -> None:
+def keep_secrets(data_dir: Path, values: dict[str, str]) -> None:
+    """Written whole or not at all; readable by their owner only."""
     data_dir.mkdir(parents=True, exist_ok=True)
     path = data_dir / _FILE
     temporary = path.with_suffix(".new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        json.dump({name: value.get_secret_value() for name, value in values.items()}, file)
+        json.dump({name: values[name] for name in NAMES if name in values}, file)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from aftercall.backup_file import BackupError
 from aftercall.cli.secrets_file import kept_secrets
 from aftercall.db.schema import SchemaError, check_schema
 from aftercall.db.session import DatabaseError
@@ -31,6 +32,7 @@ errors = Console(stderr=True)
 
 #: Each says, in one line, what happened and what to do.
 EXPECTED = (
+    BackupError,
     DatabaseError,
     EmbeddedError,
     OperatorError,

@@ -28,9 +28,10 @@ from aftercall.embedded import (
     StoreUrls,
     Valkey,
     embedded_stores,
+    running_stores,
 )
 from aftercall.settings import Settings, load_settings
-from aftercall.stores import check_database, check_redis
+from aftercall.stores import check_database, check_redis, direct_database_url
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +44,7 @@ def up(*, host: str, port: int, concurrency: int | None) -> None:
     with open_stores(settings) as stores:
         check_port(host, port)
         settings = complete_secrets(settings)
-        migrate(stores.database_url)
+        migrate(direct_database_url(settings, stores.database_url))
         supervisor = Supervisor(
             {
                 **child_environment(settings, stores),
@@ -98,12 +99,26 @@ def open_stores(settings: Settings) -> Iterator[StoreUrls]:
             redis_url=redis_url or embedded.redis_url,
         )
         check_redis(stores.redis_url)
-        database = Database(stores.database_url, pool_size=1)
+        database = Database(stores.database_url, pool_size=1, is_pooled=settings.is_pooled)
         try:
             check_database(database)
         finally:
             database.close()
         yield stores
+
+
+@contextmanager
+def open_database(settings: Settings) -> Iterator[str]:
+    """PostgreSQL's own URL, past any pooler. What nobody runs on the data directory, we do."""
+    if settings.database_url is not None:
+        yield direct_database_url(settings, settings.database_url.get_secret_value())
+        return
+    running = running_stores(settings.data_dir)
+    if running is not None and running.database_url:
+        yield running.database_url
+        return
+    with embedded_stores(settings.data_dir, redis=settings.redis_url is None) as started:
+        yield started.database_url
 
 
 def _stop_on_signals() -> threading.Event:

@@ -54,6 +54,25 @@ def migrate(url: str, *, say: Callable[[str], None] = say_in_the_log) -> bool:
     return True
 
 
+def found_revision(database: Database) -> str:
+    """The database's; SchemaError when it has none."""
+    with database.engine.connect() as connection:
+        found = MigrationContext.configure(connection).get_current_revision()
+    if found is None:
+        raise SchemaError("The database has no tables of aftercall yet: run `aftercall migrate`")
+    return found
+
+
+def check_known_revision(revision: str) -> None:
+    """SchemaError when this version does not know it, and is therefore older."""
+    scripts = ScriptDirectory.from_config(_config())
+    if revision not in {script.revision for script in scripts.walk_revisions()}:
+        raise SchemaError(
+            f"The database's schema {revision} is newer than this version of aftercall: "
+            "update aftercall"
+        )
+
+
 def check_schema(database: Database) -> None:
     """SchemaError unless this code may run on the database's schema."""
     needed = ScriptDirectory.from_config(_config()).get_current_head()

@@ -6,7 +6,7 @@ PostgreSQL picked as the victim of a deadlock is run again: it is harmless.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, make_url
@@ -14,6 +14,13 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 T = TypeVar("T")
+
+#: What each session of ours begins with.
+SESSION_DEFAULTS = {
+    "timezone": "UTC",
+    "statement_timeout": "30s",
+    "idle_in_transaction_session_timeout": "60s",
+}
 
 #: What runs statements: a session where rows become objects, a bare connection where speed counts.
 Executor = Session | Connection
@@ -44,10 +51,16 @@ def database_url(given: str) -> URL:
 
 
 class Database:
-    """One process's pool of connections."""
+    """One process's pool of connections.
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+    `is_pooled`: a pooler in transaction mode stands between. Each transaction may then be another
+    session of PostgreSQL's, so nothing is kept in one: no prepared statements, and the session's
+    defaults are the role's (`aftercall.stores.check_database` looks).
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 10, is_pooled: bool = False) -> None:
         self.url = database_url(url)
+        self.is_pooled = is_pooled
         self.engine: Engine = create_engine(
             self.url,
             pool_size=pool_size,
@@ -65,8 +78,7 @@ class Database:
                 "keepalives_interval": 5,
                 "keepalives_count": 3,
                 "tcp_user_timeout": 15_000,
-                "options": "-c timezone=UTC -c statement_timeout=30s"
-                " -c idle_in_transaction_session_timeout=60s",
+                **_session_options(is_pooled=is_pooled),
             },
         )
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -97,6 +109,12 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _session_options(*, is_pooled: bool) -> dict[str, Any]:
+    if is_pooled:
+        return {"prepare_threshold": None}
+    return {"options": " ".join(f"-c {name}={value}" for name, value in SESSION_DEFAULTS.items())}
 
 
 def _lost_a_deadlock(error: DBAPIError) -> bool:

@@ -92,7 +92,7 @@ def open_service(
     key = settings.require("secret_key")
     return Service(
         settings=settings,
-        database=Database(stores.database_url, pool_size=pool_size),
+        database=Database(stores.database_url, pool_size=pool_size, is_pooled=settings.is_pooled),
         redis=client,
         limiter=RateLimiter(client),
         doorbell=Doorbell(celery),

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from aftercall.queue import QueueName, TaskName, broker_url, celery_settings
+from aftercall.redis_address import read_redis_url
 from worker.app import create_app
 from worker.schedule import SCHEDULE
 
@@ -66,5 +67,9 @@ def test_no_wait_on_the_broker_is_endless() -> None:
 
 
 def test_the_broker_understands_the_urls_that_redis_understands() -> None:
-    assert broker_url("redis://:secret@host:1/0") == "redis://:secret@host:1/0"
-    assert broker_url("unix:///run/redis.sock") == "redis+socket:///run/redis.sock"
+    for url, kombus in (
+        ("redis://:secret@host:1/0", "redis://:secret@host:1/0"),
+        ("redis://host", "redis://host:6379/0"),
+        ("unix:///run/redis.sock", "redis+socket:///run/redis.sock?virtual_host=0"),
+    ):
+        assert broker_url(read_redis_url(url)) == kombus
