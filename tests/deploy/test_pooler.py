@@ -1,0 +1,180 @@
+"""PostgreSQL behind PgBouncer in transaction mode: more clients than sessions, the whole way."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from aftercall.db.session import Database
+from aftercall.embedded import StoreUrls
+from aftercall.simulator import Simulator
+from aftercall.stores import StoreError, check_database
+from tests.cli.command import environment
+from tests.conftest import SECRET_KEY
+from tests.deploy.parts import free_port, must_be_installed, parts, settings_for
+from tests.deploy.redis_servers import until
+
+pytestmark = pytest.mark.skipif(
+    bool(_why := must_be_installed("pgbouncer", "pgbouncer")), reason=str(_why)
+)
+SESSIONS = 3
+DEFAULTS = (
+    "ALTER ROLE pooled SET timezone = 'UTC'",
+    "ALTER ROLE pooled SET statement_timeout = '30s'",
+    "ALTER ROLE pooled SET idle_in_transaction_session_timeout = '60s'",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pooler:
+    """A database of its own, straight and through PgBouncer."""
+
+    direct_url: str
+    url: str
+    admin_url: str
+
+    def set_defaults(self) -> None:
+        with psycopg.connect(self.direct_url, autocommit=True) as connection:
+            for statement in DEFAULTS:
+                connection.execute(statement)
+        with psycopg.connect(self.admin_url, autocommit=True) as console:
+            console.execute("RECONNECT")
+
+    def pools(self) -> dict[str, int]:
+        with psycopg.connect(self.admin_url, autocommit=True, row_factory=dict_row) as console:
+            (pool,) = [row for row in console.execute("SHOW POOLS") if row["database"] == "pooled"]
+        return {name: value for name, value in pool.items() if isinstance(value, int)}
+
+
+@pytest.fixture
+def pooler(stores: StoreUrls, tmp_path: Path) -> Iterator[Pooler]:
+    folder = parse_qs(urlsplit(stores.database_url).query)["host"][0]
+    with psycopg.connect(stores.database_url, autocommit=True) as admin:
+        admin.execute("CREATE ROLE pooled LOGIN")
+        admin.execute("CREATE DATABASE pooled OWNER pooled")
+        port = free_port()
+        config = tmp_path / "pgbouncer.ini"
+        config.write_text(
+            "[databases]\n"
+            f"pooled = host={folder} port=5432 dbname=pooled user=pooled\n"
+            "[pgbouncer]\n"
+            f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+            "auth_type = any\nadmin_users = pooled\npool_mode = transaction\n"
+            f"default_pool_size = {SESSIONS}\nmax_client_conn = 200\n"
+        )
+        process = _start(config, folder)
+        try:
+            yield Pooler(
+                direct_url=f"postgresql://pooled@/pooled?host={folder}&port=5432",
+                url=f"postgresql://pooled@127.0.0.1:{port}/pooled",
+                admin_url=f"postgresql://pooled@127.0.0.1:{port}/pgbouncer",
+            )
+        finally:
+            process.kill()
+            process.wait()
+            admin.execute("DROP DATABASE pooled WITH (FORCE)")
+            admin.execute("DROP ROLE pooled")
+
+
+def _start(config: Path, socket_folder: str) -> "subprocess.Popen[bytes]":
+    # It refuses to run as root, and PostgreSQL's socket is for its own user alone.
+    owner = Path(socket_folder).stat().st_uid if os.geteuid() == 0 else None
+    if owner is not None:
+        for folder in (config.parent, *config.parent.parents):
+            if folder.stat().st_uid == 0 and not folder.stat().st_mode & 1:
+                folder.chmod(folder.stat().st_mode | 0o711)
+        config.chmod(0o644)
+    with config.with_suffix(".log").open("wb") as log:
+        process = subprocess.Popen(
+            ["/usr/sbin/pgbouncer", str(config)], stdout=log, stderr=log, user=owner
+        )
+    port = int(config.read_text().partition("listen_port = ")[2].split()[0])
+
+    def answers() -> bool:
+        assert process.poll() is None, config.with_suffix(".log").read_text()
+        try:
+            psycopg.connect(f"postgresql://pooled@127.0.0.1:{port}/pgbouncer").close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    until(answers, "PgBouncer")
+    return process
+
+
+def migrate(pooler: Pooler, **more: str) -> "subprocess.CompletedProcess[str]":
+    given = {"AFTERCALL_DATABASE_URL": pooler.url, "AFTERCALL_DATABASE_POOLER": "transaction"}
+    return subprocess.run(
+        [sys.executable, "-m", "aftercall.cli.main", "migrate"],
+        cwd="/",
+        env=environment(**given, AFTERCALL_SECRET_KEY=SECRET_KEY, **more),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.usefixtures("database")
+def test_every_call_goes_the_whole_way_with_more_clients_than_sessions(
+    pooler: Pooler, stores: StoreUrls, simulator: Simulator, tmp_path: Path
+) -> None:
+    refused = migrate(pooler)
+    assert refused.returncode == 1
+    assert "AFTERCALL_DIRECT_DATABASE_URL is not set" in refused.stderr
+    done = migrate(pooler, AFTERCALL_DIRECT_DATABASE_URL=pooler.direct_url)
+    assert done.returncode == 0, done.stderr
+    pooler.set_defaults()
+    given = settings_for(
+        simulator,
+        replace(stores, database_url=pooler.url),
+        AFTERCALL_DATABASE_POOLER="transaction",
+        AFTERCALL_DIRECT_DATABASE_URL=pooler.direct_url,
+    )
+    with parts(given, simulator, tmp_path) as running:
+        call_ids = simulator.twentytwo.make_calls(400)
+        stream, sending = running.send(call_ids, per_second=60)
+        clients = sessions = 0
+        while sending.is_alive():
+            found = pooler.pools()
+            clients = max(clients, found["cl_active"] + found["cl_waiting"])
+            sessions = max(sessions, found["sv_active"] + found["sv_idle"] + found["sv_used"])
+            sending.join(0.2)
+        assert (stream.refused, stream.accepted) == (0, set(call_ids))
+        running.wait_until_delivered(set(call_ids))
+        assert clients > SESSIONS >= sessions, (clients, sessions)
+        for complaint in ("prepared statement", "InvalidSqlStatementName", "Traceback"):
+            assert complaint not in running.log.read_text(), running.tail()
+        assert simulator.report().ids_that_disagree == 0
+
+
+def test_a_pooler_that_nobody_told_of_is_recognised(pooler: Pooler) -> None:
+    database = Database(pooler.url, pool_size=1)
+    with pytest.raises(StoreError, match="AFTERCALL_DATABASE_POOLER=transaction"):
+        check_database(database)
+    database.close()
+
+
+def test_sessions_without_their_defaults_are_said_with_the_statements_that_give_them(
+    pooler: Pooler,
+) -> None:
+    with psycopg.connect(pooler.direct_url, autocommit=True) as connection:
+        connection.execute("ALTER ROLE pooled SET timezone = 'Asia/Kolkata'")
+    database = Database(pooler.url, pool_size=1, is_pooled=True)
+    with pytest.raises(StoreError) as failure:
+        check_database(database)
+    for statement in DEFAULTS:
+        assert statement.replace("pooled", "CURRENT_USER") in str(failure.value)
+    database.close()
+    pooler.set_defaults()
+    database = Database(pooler.url, pool_size=1, is_pooled=True)
+    check_database(database)
+    database.close()
