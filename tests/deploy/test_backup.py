@@ -78,7 +78,7 @@ class Machine:
                 stderr=log,
             )
         try:
-            until(self._is_ready, "up", seconds=90)
+            until(lambda: self._is_ready(process), "up", seconds=180)
             yield process
         finally:
             if process.poll() is None:
@@ -99,7 +99,8 @@ class Machine:
         with psycopg.connect(stores.database_url) as connection:
             return dict(connection.execute("SELECT call_id, state FROM calls").fetchall())
 
-    def _is_ready(self) -> bool:
+    def _is_ready(self, up: "subprocess.Popen[bytes]") -> bool:
+        assert up.poll() is None, (self.data_dir.parent / "up.log").read_text()
         try:
             return requests.get(f"http://127.0.0.1:{self.port}/readyz", timeout=2).ok
         except requests.RequestException:
@@ -113,7 +114,7 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_the_machine_is_lost_and_everything_goes_on_from_the_backup(
     folder: Path, simulator: Simulator
 ) -> None:
