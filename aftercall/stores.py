@@ -6,6 +6,7 @@ that says what to do.
 """
 
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -136,6 +137,17 @@ def redis_client(url: str) -> "redis.Redis":
     return client
 
 
+def _check_tls_files(url: str) -> None:
+    # redis-py says "does not answer" of a file that it does not find.
+    try:
+        tls = read_redis_url(url).tls
+    except BadRedisUrl:
+        return
+    for name, path in () if tls is None else tls.options().items():
+        if isinstance(path, str) and name != "ssl_cert_reqs" and not Path(path).is_file():
+            raise StoreError(f"The {name} of AFTERCALL_REDIS_URL is no file: correct its path")
+
+
 class _SentinelPool(SentinelConnectionPool):
     """Closed with its connections to the Sentinels, which redis-py leaves open."""
 
@@ -148,6 +160,7 @@ class _SentinelPool(SentinelConnectionPool):
 
 def check_redis(url: str) -> None:
     """StoreError unless it answers and speaks Redis, new enough."""
+    _check_tls_files(url)
     try:
         with closing(redis_client(url)) as client:
             version = str(client.info("server").get("redis_version", "0"))

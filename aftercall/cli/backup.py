@@ -25,8 +25,8 @@ from aftercall.backup_file import (
 from aftercall.cli.secrets_file import NAMES, keep_secrets, kept_secrets
 from aftercall.cli.session import current_settings, errors, say
 from aftercall.cli.up import open_database
-from aftercall.db.dump import Tools, analyze, is_empty, tools_for
-from aftercall.db.schema import check_known_revision, found_revision, migrate
+from aftercall.db.dump import Tools, analyze, found_revision, is_empty, tools_for
+from aftercall.db.schema import known_revisions, migrate
 from aftercall.db.session import Database
 from aftercall.settings import Settings
 from aftercall.stores import check_database
@@ -68,7 +68,7 @@ def restore(file: Path) -> None:
     """Fills an empty database, and an empty data directory, from FILE."""
     settings = current_settings()
     with open_backup(file) as reader:
-        check_known_revision(reader.manifest.schema_revision)
+        _check_revision(reader.manifest)
         if reader.manifest.has_secrets:
             _check_secrets(settings, reader)
         media = _media_folder(settings) if reader.manifest.media_files else None
@@ -152,6 +152,14 @@ def _told_media(writer: BackupWriter) -> str:
 
 def _secrets_of(settings: Settings) -> dict[str, str]:
     return {name: settings.require(name) for name in NAMES if getattr(settings, name) is not None}
+
+
+def _check_revision(manifest: Manifest) -> None:
+    if manifest.schema_revision not in known_revisions():
+        raise BackupError(
+            f"The backup was made by aftercall {manifest.aftercall}, whose schema "
+            f"{manifest.schema_revision} this version does not know: update aftercall"
+        )
 
 
 def _check_secrets(settings: Settings, reader: BackupReader) -> None:

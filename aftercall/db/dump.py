@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, cast
 
+from alembic.runtime.migration import MigrationContext
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy import text
 
@@ -88,6 +89,15 @@ def tools_for(database: Database) -> Tools:
         conninfo=make_conninfo(**{name: str(value) for name, value in given.items()}),
         environment={**outside, **({} if password is None else {"PGPASSWORD": str(password)})},
     )
+
+
+def found_revision(database: Database) -> str:
+    """The schema's; DatabaseError when there is none."""
+    with database.engine.connect() as connection:
+        found = MigrationContext.configure(connection).get_current_revision()
+    if found is None:
+        raise DatabaseError("The database has no tables of aftercall yet: there is nothing to keep")
+    return found
 
 
 def is_empty(database: Database) -> bool:

@@ -54,25 +54,6 @@ def migrate(url: str, *, say: Callable[[str], None] = say_in_the_log) -> bool:
     return True
 
 
-def found_revision(database: Database) -> str:
-    """The database's; SchemaError when it has none."""
-    with database.engine.connect() as connection:
-        found = MigrationContext.configure(connection).get_current_revision()
-    if found is None:
-        raise SchemaError("The database has no tables of aftercall yet: run `aftercall migrate`")
-    return found
-
-
-def check_known_revision(revision: str) -> None:
-    """SchemaError when this version does not know it, and is therefore older."""
-    scripts = ScriptDirectory.from_config(_config())
-    if revision not in {script.revision for script in scripts.walk_revisions()}:
-        raise SchemaError(
-            f"The database's schema {revision} is newer than this version of aftercall: "
-            "update aftercall"
-        )
-
-
 def check_schema(database: Database) -> None:
     """SchemaError unless this code may run on the database's schema."""
     needed = ScriptDirectory.from_config(_config()).get_current_head()
@@ -90,8 +71,7 @@ def check_schema(database: Database) -> None:
 
 def _is_newer(connection: Connection) -> bool:
     """Whether it is one that this code does not know. SchemaError when it does not serve us."""
-    scripts = ScriptDirectory.from_config(_config())
-    known = {script.revision for script in scripts.walk_revisions()}
+    known = known_revisions()
     found = MigrationContext.configure(connection).get_current_heads()
     if set(found) <= known:
         return False
@@ -131,3 +111,10 @@ def _config() -> Config:
     if not (_ROOT / "alembic.ini").exists():
         raise SchemaError("The migrations are not installed: run from a checkout or the image")
     return config
+
+
+def known_revisions() -> frozenset[str]:
+    """Of all schemas up to the one that this code needs."""
+    return frozenset(
+        one.revision for one in ScriptDirectory.from_config(_config()).walk_revisions()
+    )
