@@ -80,6 +80,9 @@ class Machine:
         try:
             until(lambda: self._is_ready(process), "up", seconds=180)
             yield process
+        except AssertionError:
+            print((self.data_dir.parent / "up.log").read_text()[-3_000:])  # noqa: T201
+            raise
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
