@@ -4,6 +4,7 @@ Only entry points read settings (`api.app`, `worker.app`, `aftercall.cli`,
 `alembic/env.py`); everything below them is handed what it needs.
 """
 
+import base64
 import re
 from collections.abc import Mapping
 from datetime import timedelta
@@ -33,6 +34,10 @@ class SettingsError(Exception):
 _SAME_TOKENS = (
     "AFTERCALL_READONLY_TOKEN and AFTERCALL_ADMIN_TOKEN are the same: "
     "whoever may only read must not know the admin's, so make another"
+)
+_HALF_A_HOOK = (
+    "AFTERCALL_OPERATOR_WEBHOOK_URL and AFTERCALL_OPERATOR_WEBHOOK_SECRET go together: set both, "
+    "or neither. A secret is whsec_ and the output of openssl rand -base64 32"
 )
 
 
@@ -127,6 +132,29 @@ def _redis_url(value: SecretStr) -> SecretStr:
     return value
 
 
+def _hook_url(value: SecretStr) -> SecretStr:
+    try:
+        parts = urlsplit(value.get_secret_value())
+        is_good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_good = False
+    if not is_good or re.search(r"[^\x21-\x7e]|[\\#@]", value.get_secret_value()):
+        raise ValueError("It is not a webhook's URL: expected https://… without user and #")
+    return value
+
+
+def _signing_secret(value: SecretStr) -> SecretStr:
+    # As Standard Webhooks has it: 24 to 64 bytes.
+    prefix, text = "whsec_", value.get_secret_value()
+    try:
+        raw = base64.b64decode(text.removeprefix(prefix), validate=True)
+    except ValueError:
+        raw = b""
+    if not text.startswith(prefix) or not 24 <= len(raw) <= 64:
+        raise ValueError("It must be whsec_ and 24 to 64 bytes in base64")
+    return value
+
+
 Secret = Annotated[SecretStr, AfterValidator(_not_blank)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)]
 
@@ -161,6 +189,14 @@ class Settings(BaseSettings):
     webhook_token: Secret | None = Field(None, alias="AFTERCALL_WEBHOOK_TOKEN")
     webhook_hmac_secret: Secret | None = Field(None, alias="AFTERCALL_WEBHOOK_HMAC_SECRET")
     allowed_private_networks: Networks = Field((), alias="AFTERCALL_ALLOWED_PRIVATE_NETWORKS")
+
+    #: Where aftercall tells a person what to look at, and what it signs that with.
+    operator_webhook_url: Annotated[SecretStr, AfterValidator(_hook_url)] | None = Field(
+        None, alias="AFTERCALL_OPERATOR_WEBHOOK_URL", max_length=2000
+    )
+    operator_webhook_secret: Annotated[SecretStr, AfterValidator(_signing_secret)] | None = Field(
+        None, alias="AFTERCALL_OPERATOR_WEBHOOK_SECRET"
+    )
 
     #: Under which the api is reached from outside; without it no links are given away.
     public_url: Annotated[str, AfterValidator(_public_url)] | None = Field(
@@ -234,6 +270,12 @@ class Settings(BaseSettings):
             media=self.keep_media_days,
             calls=self.keep_calls_days,
         )
+
+    @model_validator(mode="after")
+    def _hook_has_both(self) -> Self:
+        if (self.operator_webhook_url is None) != (self.operator_webhook_secret is None):
+            raise ValueError(_HALF_A_HOOK)
+        return self
 
     def completed(self, secrets: Mapping[str, SecretStr]) -> Self:
         """With these secrets as well, by their fields' names; SettingsError as when loading."""

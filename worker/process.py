@@ -13,6 +13,7 @@ from aftercall.flows.fetch_calls import CallFetcher
 from aftercall.flows.fetch_media import MediaFetcher
 from aftercall.flows.reconcile import Reconciler
 from aftercall.flows.service import Service, open_service
+from aftercall.flows.tell_operator import NoticeSender
 from aftercall.media_store import MediaStore
 from aftercall.origins import RungBy
 from aftercall.settings import load_settings
@@ -47,6 +48,7 @@ class Parts:
         self.store = MediaStore(settings.media_root)
         self.media = MediaFetcher(self.service, self.store)
         self.reconciler = Reconciler(self.service, self.twentytwo)
+        self.notices = NoticeSender(self.service, self.sender)
         self.last_chances = LastChances()
         watch_overtime(self._overdue)
 
@@ -58,6 +60,7 @@ class Parts:
         self._fetched.close(1.0)
         self.deliverer.close(max(end - time.monotonic(), 1.0))
         self.reconciler.close(max(end - time.monotonic(), 0.1))
+        self.notices.close(max(end - time.monotonic(), 0.1))
         # A recording that does not come to its end in time is fetched anew: its lease runs out.
         self.media.close(max(end - time.monotonic(), 0.1))
         self.twentytwo.close()

@@ -53,6 +53,8 @@ def register_tasks(celery: Celery, process: WorkerProcess) -> None:
     @celery.task(name=TaskName.SWEEP.value, shared=False)
     def sweep_due() -> None:
         service = process.parts().service
+        # First: whatever a sweep comes upon, what is to be told goes out.
+        process.parts().notices.send_due()
 
         def waiting_messages(queue: QueueName) -> int:
             return int(service.redis.llen(queue.value))

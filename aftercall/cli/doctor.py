@@ -19,6 +19,7 @@ from aftercall.flows.heartbeat import silence
 from aftercall.flows.look import show_stats, show_workspace
 from aftercall.flows.retention import partition_fault
 from aftercall.flows.service import Service, open_service
+from aftercall.flows.tell_operator import show_operator_hook
 from aftercall.http import refused_addresses
 from aftercall.media_store import MediaStore, MediaStoreError
 from aftercall.rate_limit import Wish
@@ -81,6 +82,8 @@ def _examine() -> Iterator[Finding]:
             yield from _check_destinations(service)
             yield "backlog", _check_backlog(service)
             yield "partitions", partition_fault(service)
+            if settings.operator_webhook_url is not None:
+                yield "operator webhook", _check_operator_hook(service, settings)
 
 
 def _check_settings(settings: Settings) -> Iterator[Finding]:
@@ -211,6 +214,21 @@ def _check_backlog(service: Service) -> str | None:
     return (
         f"{stats.due_deliveries} deliveries are due, the oldest since {oldest:%H:%M:%S} UTC: "
         "see whether a worker and beat run, and how fast the destinations answer"
+    )
+
+
+def _check_operator_hook(service: Service, settings: Settings) -> str | None:
+    """Without its URL, which may open a chat's door."""
+    url = settings.require("operator_webhook_url")
+    fault = unreachable_reason(url, service.guard()) or _check_name(url, service)
+    if fault is not None:
+        return fault
+    failing = show_operator_hook(service).failing
+    if failing is None:
+        return None
+    return (
+        f"it did not take {failing.type} of {failing.created_at:%Y-%m-%d %H:%M} UTC "
+        f"({failing.last_error}): mend it, then `aftercall notices test`"
     )
 
 

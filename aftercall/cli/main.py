@@ -14,6 +14,7 @@ from aftercall.cli.calls import calls
 from aftercall.cli.deliveries import deliveries
 from aftercall.cli.destinations import destinations
 from aftercall.cli.enqueue import enqueue
+from aftercall.cli.notices import notices
 from aftercall.cli.overview import overview
 from aftercall.cli.people import forget, people
 from aftercall.cli.processes import (
@@ -138,6 +139,7 @@ _COMMANDS = (
     replays,
     workspaces,
     audit,
+    notices,
     retention,
     people,
     forget,

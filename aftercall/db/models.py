@@ -37,6 +37,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from aftercall.domain.call_log import ReconciliationKind, ReconciliationState
 from aftercall.domain.media import MediaKind, MediaState
+from aftercall.domain.notices import NoticeState
 from aftercall.domain.outcomes import BlockKind
 from aftercall.domain.states import CallState, DeliveryState
 
@@ -714,4 +715,68 @@ class Reconciliation(Base):
         ),
         Index("ix_reconciliations_workspace", "workspace_id", "id"),
         CheckConstraint("lease_token IS NULL OR state = 'running'", name="lease"),
+    )
+
+
+class Death(Base):
+    """A call or a delivery has died and is not counted yet. A trigger of `calls` and `deliveries`
+    writes it, in the transaction in which they become dead; a sweep takes it away."""
+
+    __tablename__ = "deaths"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    #: `call` or `delivery`.
+    kind: Mapped[str] = mapped_column(String(16))
+    #: The call's workspace, or the delivery's destination.
+    scope: Mapped[str] = mapped_column(String(128))
+    reason: Mapped[str | None]
+
+
+class NoticeSubject(Base):
+    """What the operator knows of a workspace, of a destination, or of their dead letters."""
+
+    __tablename__ = "notice_subjects"
+
+    #: `workspace:ID`, `destination:ID`, `dead_call:WORKSPACE`, `dead_delivery:DESTINATION`.
+    subject: Mapped[str] = mapped_column(String(200), primary_key=True)
+    #: The trouble that was told: a kind of block, or `disabled`. Null: that all is well.
+    told: Mapped[str | None] = mapped_column(String(32))
+    #: When trouble was told last.
+    told_at: Mapped[datetime | None]
+    #: What has died since: how many for which reason.
+    untold: Mapped[dict[str, int] | None] = mapped_column(JSONB)
+    untold_since: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index(
+            "ix_notice_subjects_untold",
+            "subject",
+            postgresql_where=text("untold IS NOT NULL"),
+        ),
+    )
+
+
+class NoticeRow(Base):
+    """Something that the operator's webhook is told. Its id is every attempt's `webhook-id`."""
+
+    __tablename__ = "notices"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    type: Mapped[str] = mapped_column(String(32))
+    subject: Mapped[str] = mapped_column(String(200))
+    #: What is posted. Nothing of a call or a person is in it.
+    body: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    state: Mapped[NoticeState] = mapped_column(_one_of(NoticeState, "state"))
+    attempts: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    due_at: Mapped[datetime]
+    lease_token: Mapped[uuid.UUID | None]
+    lease_until: Mapped[datetime | None]
+    last_error: Mapped[str | None]
+    created_at: Mapped[datetime]
+    sent_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index("ix_notices_due", "due_at", postgresql_where=text("state = 'queued'")),
+        Index("ix_notices_leased", "lease_until", postgresql_where=text("state = 'sending'")),
+        CheckConstraint("(state = 'sending') = (lease_token IS NOT NULL)", name="lease"),
     )

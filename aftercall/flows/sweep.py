@@ -25,6 +25,7 @@ from aftercall.flows.reconciliations import start_periodic
 from aftercall.flows.replay import step_replays
 from aftercall.flows.service import Service
 from aftercall.flows.spool import drain_spool
+from aftercall.flows.tell_operator import note_changes
 from aftercall.origins import RungBy
 from aftercall.queue import QueueName
 from aftercall.rate_limit import Wish
@@ -83,7 +84,7 @@ def sweep(service: Service, *, waiting_messages: Callable[[QueueName], int]) -> 
     except redis.RedisError as error:
         log.warning("limiter.unreachable", error=type(error).__name__)
     # What people look at comes last, and stands in nobody's way.
-    for part in (_count, step_replays, start_periodic):
+    for part in (_count, step_replays, start_periodic, note_changes):
         try:
             part(service)
         except DBAPIError as error:

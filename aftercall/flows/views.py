@@ -366,6 +366,30 @@ class AuditView(View):
     detail: dict[str, Any]
 
 
+class NoticeView(View):
+    """Something that the operator's webhook is told: `queued`, `sending`, `sent`, `dead`."""
+
+    id: uuid.UUID
+    type: str
+    subject: str
+    state: str
+    attempts: int
+    due_at: datetime
+    last_error: str | None
+    created_at: datetime
+    sent_at: datetime | None
+    #: As it is posted.
+    body: dict[str, Any]
+
+
+class OperatorHookView(View):
+    """`failing`: the newest notice that was tried, where it was not taken."""
+
+    is_set: bool
+    last_told: NoticeView | None
+    failing: NoticeView | None
+
+
 class StatsView(View):
     calls: dict[str, int]
     deliveries: dict[str, int]

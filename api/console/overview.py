@@ -14,6 +14,7 @@ from fastapi.responses import Response
 from aftercall.flows.overview import Window, show_overview
 from aftercall.flows.service import Service
 from aftercall.flows.set_up import show_set_up
+from aftercall.flows.tell_operator import show_operator_hook
 from aftercall.flows.views import ActivityView, FailureView, OverviewView
 from api.access import ServiceOf
 from api.console.charts import Chart, Series
@@ -60,6 +61,7 @@ def overview(
         is_begun=is_begun,
         missing=_missing(view),
         windows=WINDOWS,
+        operator_hook=show_operator_hook(service),
         **steps,
         **_values(view, offset),
     )
