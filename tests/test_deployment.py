@@ -22,6 +22,8 @@ LOCKS = ("requirements.lock", "requirements-dev.lock")
 VARIABLES = {field.alias for field in Settings.model_fields.values()}
 STORES = ("database", "redis")
 PARTS = ("migrate", "api", "worker", "beat")
+#: Only with the profile `watch`.
+WATCHERS = ("prometheus", "grafana")
 
 #: `${NAME:?message}`, `${NAME:-default}`, `${NAME}`; not `$${…}`, which compose hands on.
 _INTERPOLATION = re.compile(r"(?<!\$)\$\{(\w+)(?:(:[?-])([^}]*))?\}")
@@ -72,7 +74,27 @@ def test_the_compose_file_follows_the_compose_specification() -> None:
 
 
 def test_the_compose_file_has_the_stores_and_every_part() -> None:
-    assert set(services()) == {*STORES, *PARTS}
+    assert set(services()) == {*STORES, *PARTS, *WATCHERS}
+
+
+def test_only_who_asks_to_watch_gets_the_watchers() -> None:
+    profiles = {name: service.get("profiles") for name, service in services().items()}
+    assert {name for name, its in profiles.items() if its} == set(WATCHERS)
+    assert all(profiles[name] == ["watch"] for name in WATCHERS)
+
+
+@pytest.mark.parametrize("name", WATCHERS)
+def test_a_watcher_is_pinned_checked_bounded_and_without_rights(name: str) -> None:
+    service = services()[name]
+    assert re.fullmatch(r"[\w/]+:v?\d+\.\d+\.\d+", service["image"])
+    assert service["healthcheck"]["test"]
+    assert service["deploy"]["resources"]["limits"]["memory"]
+    assert service["networks"] == ["outside"]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    files = [volume.split(":")[0] for volume in service["volumes"] if volume.startswith("./")]
+    assert [file for file in files if not (ROOT / file).exists()] == []
 
 
 def test_no_service_has_a_literal_secret() -> None:
@@ -140,12 +162,12 @@ def test_the_stores_publish_no_ports_and_have_no_way_out(name: str) -> None:
     assert yaml.safe_load(COMPOSE.read_text())["networks"]["stores"] == {"internal": True}
 
 
-def test_the_api_is_published_on_this_machine_only() -> None:
+def test_what_is_published_is_on_this_machine_only() -> None:
     published = {
         name: service["ports"] for name, service in services().items() if "ports" in service
     }
-    assert set(published) == {"api"}
-    assert all(port.startswith("127.0.0.1:") for port in published["api"])
+    assert set(published) == {"api", *WATCHERS}
+    assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
 
 
 @pytest.mark.parametrize("name", PARTS)
