@@ -42,10 +42,11 @@ def start_reconciliation(
     A periodic one makes room for it. Conflict while another one by hand runs, or without
     credentials.
     """
+    workspace = show_workspace(service, workspace_id)
     since, until = _in_utc("since", since), _in_utc("until", until)
     if since is not None and until is not None and since >= until:
         raise Invalid([("until", "It must be later than since")])
-    if not show_workspace(service, workspace_id).has_credentials:
+    if not workspace.has_credentials:
         raise Conflict(
             f"Workspace {workspace_id} has no credentials to read its log with: "
             f"set them with `aftercall workspaces set {workspace_id}`"

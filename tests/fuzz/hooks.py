@@ -32,6 +32,9 @@ _GOOD_CURSORS = {
     "/api/v1/audit": base64.urlsafe_b64encode(b"older.1000").decode().rstrip("="),
     "/api/v1/calls": base64.urlsafe_b64encode(b"older.1700000000000000.1000").decode().rstrip("="),
     "/api/v1/deliveries": base64.urlsafe_b64encode(f"older.{uuid.UUID(int=1)}".encode()).decode(),
+    "/api/v1/reconciliations": base64.urlsafe_b64encode(
+        f"older.{uuid.UUID(int=1)}".encode()
+    ).decode(),
 }
 
 
@@ -66,6 +69,8 @@ def before_call(
         case.path_parameters["destination_id"] = str(uuid.UUID(int=2))
     if "replay_id" in case.path_parameters:
         case.path_parameters["replay_id"] = str(uuid.UUID(int=1))
+    if "reconciliation_id" in case.path_parameters:
+        case.path_parameters["reconciliation_id"] = str(uuid.UUID(int=3))
     if case.path == "/api/v1/workspaces/{workspace_id}" and isinstance(case.body, dict):
         good = {"region": "IN", "time_zone": "Asia/Kolkata"}
         case.body.update({name: good[name] for name in case.body if name in good})

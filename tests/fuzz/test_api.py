@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from aftercall.db.models import Destination, Replay
+from aftercall.db.models import Destination, Reconciliation, Replay
 from aftercall.embedded import StoreUrls
 from aftercall.flows.service import Service
 from aftercall.simulator import Fault, Simulator
 from tests.api.server import SETTINGS, Api, running_api
 from tests.api.test_problems import ROUTES
 from tests.cli.command import environment
-from tests.conftest import ADMIN_TOKEN
+from tests.conftest import ADMIN_TOKEN, WORKSPACE
 from tests.flows.work import accept, accept_rows, add_hook, deliver, fetch, queued_ids
 
 #: For each operation; every boundary that the document has is tried besides.
@@ -61,6 +61,16 @@ def api(stores: StoreUrls, service: Service, simulator: Simulator, tmp_path: Pat
                 total=1,
                 after_id=uuid.UUID(int=0),
                 last_id=uuid.UUID(int=0),
+                created_at=service.clock(),
+            )
+        )
+        session.add(
+            Reconciliation(
+                id=uuid.UUID(int=3),
+                workspace_id=WORKSPACE.id,
+                kind="periodic",
+                state="running",
+                due_at=service.clock(),
                 created_at=service.clock(),
             )
         )
