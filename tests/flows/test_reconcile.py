@@ -3,7 +3,7 @@
 import threading
 import uuid
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import select, text
@@ -13,7 +13,8 @@ from aftercall.domain.call_log import PAGE_SIZE
 from aftercall.domain.plans import MAX_LAPSES
 from aftercall.domain.schedules import FETCH_ATTEMPTS
 from aftercall.domain.states import CallState, Priority
-from aftercall.domain.work import FOUND_IN_LOG
+from aftercall.domain.work import FOUND_IN_LOG, Credentials
+from aftercall.embedded import StoreUrls
 from aftercall.flows.claim_calls import LEASE, claim_with_permits
 from aftercall.flows.configure_workspaces import WorkspaceSpec, set_workspace
 from aftercall.flows.errors import Conflict, Invalid, NotFound
@@ -37,6 +38,7 @@ from tests.flows.work import accept, accept_rows, call_row, fetch
 
 #: What the simulator makes ends a second apart: a small log of a few pages.
 SOME = 2 * PAGE_SIZE + 40
+KEYS = Credentials(api_key=WORKSPACE.api_key, api_secret=WORKSPACE.api_secret)
 
 
 @pytest.fixture
@@ -161,19 +163,8 @@ def test_what_is_under_way_is_left_for_the_next_time(
     view = read_on(service, twentytwo, start(service))
     assert (view.missing, view.under_way) == (3, 2)
     for call_id in later:
-        twentytwo.call_detail(
-            call_id,
-            workspace_id=WORKSPACE.id,
-            credentials=service.credentials(_access(service)),  # type: ignore[arg-type]
-        )
+        twentytwo.call_detail(call_id, workspace_id=WORKSPACE.id, credentials=KEYS)
     assert read_on(service, twentytwo, start(service)).missing == 2
-
-
-def _access(service: Service) -> object:
-    from aftercall.db.workspaces import access_to
-
-    with service.database.transaction() as session:
-        return access_to(session, [WORKSPACE.id])[WORKSPACE.id]
 
 
 def test_only_calls_between_since_and_until_are_queued(
@@ -188,12 +179,8 @@ def test_only_calls_between_since_and_until_are_queued(
     assert (view.missing, view.outside) == (len(wanted), SOME - len(wanted))
 
 
-def _began(simulator: Simulator, call_id: str):  # type: ignore[no-untyped-def]
-    from datetime import datetime
-
-    began = simulator.twentytwo.call(call_id).started_at
-    assert began is not None
-    return datetime.fromisoformat(began)
+def _began(simulator: Simulator, call_id: str) -> datetime:
+    return datetime.fromisoformat(simulator.twentytwo.call(call_id).started_at or "")
 
 
 # ---- interruptions -----------------------------------------------------------
@@ -488,10 +475,10 @@ def test_it_looks_back_from_the_last_complete_one_and_not_before_the_workspace_c
 
 
 def test_none_is_begun_when_it_is_turned_off(
-    service: Service, stores: object, clock: Clock
+    service: Service, stores: StoreUrls, clock: Clock
 ) -> None:
     settings = make_settings(AFTERCALL_RECONCILE_EVERY="0")
-    off = make_service(service.database, stores, settings, clock)  # type: ignore[arg-type]
+    off = make_service(service.database, stores, settings, clock)
     accept(service, ["call_1"])
     clock.now += timedelta(days=30)
     start_periodic(off)
