@@ -86,17 +86,20 @@ class Counters:
     def deliveries(self, ended: Iterable[tuple[str, AttemptOutcome, timedelta]]) -> None:
         """A batch of attempts: the kind of the destination, what came of it, how long it took."""
         outcomes: Tally[tuple[str, AttemptOutcome]] = Tally()
+        seconds: dict[str, list[float]] = {}
         for kind, outcome, took in ended:
             outcomes[kind, outcome] += 1
-            self._of.delivery_seconds.labels(kind).observe(took.total_seconds())
+            seconds.setdefault(kind, []).append(took.total_seconds())
         for (kind, outcome), count in outcomes.items():
             self._of.deliveries.labels(kind, outcome.value).inc(count)
+        _observe(self._of.delivery_seconds, seconds)
 
     def first_deliveries(self, delivered: Iterable[tuple[str, datetime]], *, now: datetime) -> None:
         """Of calls that came to a destination for the first time: its kind, when they came in."""
+        seconds: dict[str, list[float]] = {}
         for kind, received_at in delivered:
-            seconds = (now - received_at).total_seconds()
-            self._of.to_hook_seconds.labels(kind).observe(max(seconds, 0.0))
+            seconds.setdefault(kind, []).append(max((now - received_at).total_seconds(), 0.0))
+        _observe(self._of.to_hook_seconds, seconds)
 
     def media(self, ended: Iterable[tuple[str, str]]) -> None:
         """A batch of tries: recording or transcript, and the state after it."""
@@ -108,6 +111,14 @@ class Counters:
         for kind, count in counts.items():
             if count:
                 self._of.lapsed.labels(kind).inc(count)
+
+
+def _observe(histogram: "Histogram", by_kind: dict[str, list[float]]) -> None:
+    # To find what belongs to a label costs as much as to count it.
+    for kind, seconds in by_kind.items():
+        its = histogram.labels(kind)
+        for each in seconds:
+            its.observe(each)
 
 
 class _Instruments:
