@@ -222,6 +222,9 @@ _INVALID = text(
     " JOIN pg_namespace n ON n.oid = c.relnamespace"
     " WHERE NOT i.indisvalid AND c.relkind = 'i' AND n.nspname = current_schema()"
     " AND c.relname ~ '^(ix|uq)_'"
+    # Somebody builds it just now.
+    " AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p"
+    " WHERE p.index_relid = i.indexrelid)"
 )
 
 
