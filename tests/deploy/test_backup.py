@@ -45,6 +45,8 @@ class Machine:
             TWENTYTWO_RATE_LIMIT=str(WORKSPACE.rate_limit),
             **secrets,
         )
+        # What is installed is compiled already, unless it has to be anew in a folder of its own.
+        self.environment.pop("PYTHONPYCACHEPREFIX", None)
 
     @property
     def webhook_url(self) -> str:
