@@ -17,6 +17,7 @@ from typing import Any, cast
 
 import psycopg
 from alembic.util import CommandError
+from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, Engine, create_engine, event, pool, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -178,6 +179,9 @@ def _limit(
 ) -> None:
     """Before each statement: how long it may wait, and take."""
     dbapi = cast("psycopg.Connection[Any]", connection.connection.dbapi_connection)
+    if dbapi.autocommit and dbapi.info.transaction_status != TransactionStatus.IDLE:
+        # A transaction that the migration began itself has limits of its own.
+        return
     lock, whole = limits(statement, alone=dbapi.autocommit)
     dbapi.execute(
         "SELECT set_config('lock_timeout', %s, false), set_config('statement_timeout', %s, false)",

@@ -12,6 +12,8 @@ revision = "0009"
 down_revision = "0008"
 branch_labels = None
 depends_on = None
+#: The oldest code that may run on this schema: docs/migrations.md.
+runs_with = "0008"
 
 _TIME = sa.DateTime(timezone=True)
 

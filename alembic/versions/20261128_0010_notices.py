@@ -5,7 +5,7 @@ and hold up those that come then, for as long as the commit takes. They fire for
 version's statements as well.
 
 Revision ID: 0010
-Revises: 0008
+Revises: 0009
 """
 
 import sqlalchemy as sa
@@ -13,9 +13,11 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0010"
-down_revision = "0008"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
+#: The oldest code that may run on this schema: docs/migrations.md.
+runs_with = "0008"
 
 _TIME = sa.DateTime(timezone=True)
 _STATES = "state IN ('queued', 'sending', 'sent', 'dead')"

@@ -2,17 +2,19 @@
 
 A new, empty table: nothing waits for it, and the code before does not know it.
 
-Revision ID: 0013
-Revises: 0008
+Revision ID: 0012
+Revises: 0011
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0013"
-down_revision = "0008"
+revision = "0012"
+down_revision = "0011"
 branch_labels = None
 depends_on = None
+#: The oldest code that may run on this schema: docs/migrations.md.
+runs_with = "0008"
 
 _TIME = sa.DateTime(timezone=True)
 
