@@ -23,14 +23,13 @@ RUN awk '/^[a-z]/ {keep = /^(hatchling|packaging|pathspec|pluggy|tomlkit|trove-c
  && pip install --require-hashes --only-binary :all: --target /opt/build-tools -r build.lock \
  && rm requirements.lock requirements-dev.lock build.lock
 
-# Editable, so that the code runs from /app: the migrations lie beside it.
-COPY pyproject.toml README.md LICENSE alembic.ini ./
+# As a wheel, which has the migrations, templates and CRMs inside.
+COPY pyproject.toml README.md LICENSE ./
 COPY alembic alembic
 COPY aftercall aftercall
 COPY api api
 COPY worker worker
-RUN PYTHONPATH=/opt/build-tools pip --python /opt/aftercall/bin/python install --no-index --no-deps --no-build-isolation --editable . \
- && python -m compileall -q /app
+RUN PYTHONPATH=/opt/build-tools pip --python /opt/aftercall/bin/python install --no-index --no-deps --no-build-isolation .
 
 
 FROM ${PYTHON}
@@ -40,8 +39,10 @@ ENV PATH=/opt/aftercall/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 RUN useradd --system --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin aftercall \
  && install -d -o 10001 -g 10001 -m 700 /var/lib/aftercall /var/lib/aftercall/media
 COPY --from=builder /opt/aftercall /opt/aftercall
-COPY --from=builder /app /app
 WORKDIR /app
+# For `alembic`; `aftercall migrate` has them in the package.
+COPY alembic.ini ./
+COPY alembic alembic
 # By number, so that an orchestrator can see that it is not root.
 USER 10001
 EXPOSE 8000

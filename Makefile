@@ -1,11 +1,12 @@
 # Every target sets up what it needs. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help up demo test check fix chaos upgrade-test bench ratio screenshots lock clean
+.PHONY: help up demo test check fix chaos upgrade-test bench ratio screenshots docs reference release lock clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DOCS := $(VENV)/docs
 T ?= tests
 
 $(READY): requirements-dev.lock pyproject.toml
@@ -15,6 +16,12 @@ $(READY): requirements-dev.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(READY)
+
+# Of its own, so that the tests need not wait for what only the site needs.
+$(DOCS)/.ready: requirements-docs.lock
+	@test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
+	@$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-docs.lock
+	@touch $(DOCS)/.ready
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,9 +61,20 @@ ratio: $(READY) ## Fails when aftercall is not at least 2.5 times as fast as the
 screenshots: $(READY) ## Pictures of the console's pages, made anew in docs/screenshots
 	@$(BIN)/python -m tests.browser.screenshots
 
+docs: $(DOCS)/.ready ## The pages as a site, in site/, with every link checked
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+	@$(DOCS)/bin/python -m tools.check_site site
+
+reference: $(READY) ## Writes the reference pages anew, from the code
+	@$(BIN)/python -m tools.reference
+
+release: $(READY) ## Wheel, sdist, bill of materials and checksums, in dist/
+	@$(BIN)/python -m tools.release
+
 lock: $(READY) ## Pins the newest versions that pyproject.toml allows
 	@$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header --quiet --upgrade -o requirements.lock
 	@$(BIN)/uv pip compile pyproject.toml --group dev --extra embedded --extra traces --universal --generate-hashes --no-emit-index-url --no-header --quiet --upgrade -c requirements.lock -o requirements-dev.lock
+	@$(BIN)/uv pip compile --group pyproject.toml:docs --universal --generate-hashes --no-emit-index-url --no-header --quiet --upgrade -o requirements-docs.lock
 
 clean: ## Removes the environment and the caches, not the data
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -3,10 +3,10 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 
 from fastapi import APIRouter, Depends, FastAPI
 
+from aftercall import __version__
 from aftercall.flows.service import open_service
 from aftercall.logs import configure_logs
 from aftercall.media_store import MediaStore
@@ -72,7 +72,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 def create_app() -> FastAPI:
     app = FastAPI(
         title="aftercall",
-        version=version("aftercall"),
+        version=__version__,
         description="A voice call's after-call work: every call reaches the CRM, once, soon.",
         lifespan=_lifespan,
         docs_url=None,

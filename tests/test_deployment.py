@@ -18,7 +18,7 @@ from aftercall.settings import Settings
 ROOT = Path(__file__).resolve().parents[1]
 COMPOSE = ROOT / "docker-compose.yml"
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-LOCKS = ("requirements.lock", "requirements-dev.lock")
+LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-docs.lock")
 VARIABLES = {field.alias for field in Settings.model_fields.values()}
 STORES = ("database", "redis")
 PARTS = ("migrate", "api", "worker", "beat")

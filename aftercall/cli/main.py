@@ -2,11 +2,11 @@
 
 import os
 import sys
-from importlib.metadata import version
 
 import click
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 
+from aftercall import __version__
 from aftercall.cli.audit import audit
 from aftercall.cli.backfill import backfill
 from aftercall.cli.backup import backup, restore
@@ -51,7 +51,7 @@ _concurrency = click.option(
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("aftercall"), prog_name="aftercall")
+@click.version_option(__version__, prog_name="aftercall")
 def cli() -> None:
     """A voice call's after-call work: every call reaches the CRM, once, soon."""
 
@@ -98,7 +98,14 @@ def migrate() -> None:
 
 
 @cli.command()
-@click.option("--calls", "count", default=240, show_default=True, type=click.IntRange(1, 20_000))
+@click.option(
+    "--calls",
+    "count",
+    default=240,
+    show_default=True,
+    type=click.IntRange(1, 20_000),
+    help="How many calls end.",
+)
 def demo(count: int) -> None:
     """The whole path, with simulated sides, on stores of its own. Ends by itself."""
     from aftercall.cli.demo import run_demo
@@ -108,10 +115,30 @@ def demo(count: int) -> None:
 
 @cli.command()
 @_host
-@click.option("--twentytwo-port", default=8122, show_default=True, type=click.IntRange(0, 65535))
-@click.option("--crm-port", default=8133, show_default=True, type=click.IntRange(0, 65535))
-@click.option("--rate-limit", default=60, show_default=True, type=click.IntRange(1))
-@click.option("--seed", default=0, show_default=True, type=int)
+@click.option(
+    "--twentytwo-port",
+    default=8122,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Of the fake Twenty2. 0: whatever is free.",
+)
+@click.option(
+    "--crm-port",
+    default=8133,
+    show_default=True,
+    type=click.IntRange(0, 65529),
+    help="Of the hooks; the CRMs have the six behind it. 0: whatever is free.",
+)
+@click.option(
+    "--rate-limit",
+    default=60,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Requests a minute that the fake Twenty2 allows.",
+)
+@click.option(
+    "--seed", default=0, show_default=True, type=int, help="What is made up follows from it."
+)
 def simulate(host: str, twentytwo_port: int, crm_port: int, rate_limit: int, seed: int) -> None:
     """A fake Twenty2 and a fake CRM, to try things against."""
     from aftercall.cli.simulate import run_simulator

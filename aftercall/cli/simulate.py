@@ -29,7 +29,7 @@ _CRMS: tuple[type[FakeCrmApi], ...] = (
 
 
 def run_simulator(*, ports: tuple[int, int], rate_limit: int, seed: int) -> None:
-    """Prints how to point aftercall at it."""
+    """Prints how to point aftercall at it. The CRMs listen on the ports behind the hooks' one."""
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -39,12 +39,16 @@ def run_simulator(*, ports: tuple[int, int], rate_limit: int, seed: int) -> None
         api_secret="simulated-secret",  # noqa: S106 - made up, for a made-up provider
         rate_limit=rate_limit,
     )
-    for port in ports:
+    crm_ports = [ports[1] and ports[1] + 1 + index for index in range(len(_CRMS))]
+    for port in (*ports, *crm_ports):
         if port:
             check_port("127.0.0.1", port)
     with ExitStack() as running:
         simulator = running.enter_context(Simulator(seed=seed, workspaces=[workspace], ports=ports))
-        crms = [running.enter_context(kind()) for kind in _CRMS]
+        crms = [
+            running.enter_context(kind(port=port))
+            for kind, port in zip(_CRMS, crm_ports, strict=True)
+        ]
         twentytwo, crm = simulator.twentytwo, simulator.crm
         lines = [
             "A fake Twenty2 and a fake CRM are up. Ctrl-C stops them. Start aftercall with:",

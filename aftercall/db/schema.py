@@ -19,7 +19,7 @@ from aftercall.db.session import Database
 
 log = structlog.get_logger(__name__)
 
-_ROOT = Path(__file__).resolve().parents[2]
+_PACKAGE = Path(__file__).resolve().parents[1]
 #: On the table alembic_version: `runs_with: 0008`.
 _SERVED = "runs_with: "
 
@@ -107,9 +107,9 @@ def oldest_served(scripts: ScriptDirectory, heads: Collection[str]) -> str | Non
 
 
 def _config() -> Config:
-    config = Config(_ROOT / "alembic.ini")
-    if not (_ROOT / "alembic.ini").exists():
-        raise SchemaError("The migrations are not installed: run from a checkout or the image")
+    config = Config()
+    config.set_main_option("script_location", str(_migrations()).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
     return config
 
 
@@ -118,3 +118,12 @@ def known_revisions() -> frozenset[str]:
     return frozenset(
         one.revision for one in ScriptDirectory.from_config(_config()).walk_revisions()
     )
+
+
+def _migrations() -> Path:
+    """A wheel has them in the package; a checkout beside it, where an installed one has the
+    library of that name."""
+    for folder in (_PACKAGE / "migrations", _PACKAGE.parent / "alembic"):
+        if (folder / "env.py").is_file():
+            return folder
+    raise SchemaError(f"The migrations are not in {_PACKAGE}: install aftercall again")

@@ -4,7 +4,6 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from importlib.metadata import distributions
 from urllib.parse import urlencode
 
 import requests
@@ -12,6 +11,7 @@ from requests.utils import check_header_validity
 from urllib3 import exceptions as urllib3_errors
 from urllib3.util import parse_url
 
+from aftercall import __version__
 from aftercall.http.decoding import CODINGS
 
 _PORTS = {"http": 80, "https": 443}
@@ -98,9 +98,8 @@ def _prepared_url(url: str) -> tuple[str, Origin]:
 
 @functools.cache
 def _own_headers() -> dict[str, tuple[str, str]]:
-    version = next((each.version for each in distributions(name="aftercall")), "0")
     return {
-        "user-agent": ("User-Agent", f"aftercall/{version}"),
+        "user-agent": ("User-Agent", f"aftercall/{__version__}"),
         "accept-encoding": ("Accept-Encoding", CODINGS),
         "accept": ("Accept", "*/*"),
         # Without a value libcurl sends none: neither waits it for a "100 Continue" then, nor

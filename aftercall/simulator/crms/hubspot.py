@@ -120,6 +120,13 @@ class FakeHubSpot(FakeCrmApi):
     def routes(self) -> list[Route]:
         found = [
             route("GET", "/crm/properties/2026-03/contacts", "fields", self._list_properties),
+            route(
+                "POST",
+                "/crm/properties/2026-03/contacts",
+                "add_field",
+                self._make_property,
+                status=201,
+            ),
         ]
         for name, step in (("contacts", "person"), ("calls", "call"), ("tasks", "task")):
             find = "find" if name == "contacts" else f"find_{step}"
@@ -273,6 +280,17 @@ class FakeHubSpot(FakeCrmApi):
                 raise _invalid(f"{value} was not a valid number")
             if key == "hs_call_recording_url" and not value.startswith("https://"):
                 raise _invalid("hs_call_recording_url must be HTTPS")
+
+    def _make_property(self, asked: Asked) -> JsonObject:
+        body = _object(asked.body)
+        _only(body, {"name", "label", "type", "fieldType", "groupName", "options"})
+        if missing := {"name", "label", "type", "fieldType", "groupName"} - body.keys():
+            raise _invalid(f"{min(missing)} is required")
+        if body["name"] in _PROPERTIES["contacts"] | self._custom.keys():
+            raise _refused(409, "CONFLICT", f"A property named '{body['name']}' already exists.")
+        options = tuple(option["value"] for option in body.get("options", []))
+        self.add_property(body["name"], type_=body["type"], options=options)
+        return body
 
     def _list_properties(self, _: Asked) -> JsonObject:
         names = sorted(_PROPERTIES["contacts"] | self._custom.keys())
