@@ -180,9 +180,10 @@ def nameless_since(executor: Executor, workspace_id: str) -> datetime | None:
 
     None when there are none, or when no call of the workspace has another id.
     """
-    return executor.execute(
+    since: datetime | None = executor.execute(
         _UNFETCHED_SINCE, {"workspace_id": workspace_id, "backfill": Priority.BACKFILL}
     ).scalar_one()
+    return since
 
 
 _RECORD = text(
