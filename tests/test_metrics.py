@@ -22,7 +22,8 @@ def test_names_follow_prometheus_conventions(metric: Metric) -> None:
     assert (metric.type is MetricType.COUNTER) == metric.name.endswith("_total")
     assert not re.search(r"_(ms|milliseconds|minutes|hours|kb|mb|percent)(_|$)", metric.name)
     assert not re.search(r"_(count|sum|bucket|info_total)$", metric.name)
-    if any(word in metric.name for word in ("age", "duration", "failing", "free", "size", "used")):
+    measured = {"age", "duration", "failing", "free", "size", "used"}
+    if measured & set(metric.name.split("_")):
         assert metric.name.endswith(UNITS)
     assert metric.help
     assert not metric.help.endswith(".")
