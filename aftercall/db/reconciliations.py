@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import cast
 
 import orjson
 from sqlalchemy import select, text
@@ -180,10 +181,10 @@ def nameless_since(executor: Executor, workspace_id: str) -> datetime | None:
 
     None when there are none, or when no call of the workspace has another id.
     """
-    since: datetime | None = executor.execute(
+    found = executor.execute(
         _UNFETCHED_SINCE, {"workspace_id": workspace_id, "backfill": Priority.BACKFILL}
-    ).scalar_one()
-    return since
+    )
+    return cast(datetime | None, found.scalar_one())
 
 
 _RECORD = text(

@@ -113,7 +113,7 @@ class Heartbeat:
 
 def processes_seen(client: "redis.Redis") -> list[ProcessSeen]:
     """Those that live, and those that were lost within the last minutes."""
-    seconds, _ = cast(tuple[int, int], client.time())
+    seconds, _ = client.time()
     found = cast(list[tuple[str, float]], client.zrange(_PROCESSES, 0, -1, withscores=True))
     return [_seen(member, timedelta(seconds=max(int(seconds) - at, 0))) for member, at in found]
 
