@@ -137,9 +137,7 @@ def _trace(service: Service, seen: Seen, request_id: str, began: datetime) -> No
                     "http.response.status_code": 200,
                     "aftercall.row_id": one.call_row_id,
                     "aftercall.workspace_id": seen.notice.workspace_id,
-                    "aftercall.webhook_id": None
-                    if seen.webhook_id is None
-                    else str(seen.webhook_id),
+                    "aftercall.webhook_id": str(seen.webhook_id) if seen.webhook_id else None,
                     "aftercall.request_id": request_id,
                 },
             )

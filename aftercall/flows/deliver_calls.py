@@ -153,7 +153,7 @@ class CallDeliverer:
                 claim,
                 sealer=self._service.sealer,
                 now=started_at,
-                traceparent=None if place is None else place.traceparent,
+                traceparent=place.traceparent if place else None,
             )
         except MappingError as error:
             then(Said(started_at, Dead(f"the destination's mapping failed: {error}")))

@@ -145,7 +145,7 @@ class CallFetcher:
             workspace_id=job.claim.workspace_id,
             credentials=job.credentials,
             then=lambda exchange: then(Asked(started_at, exchange, place)),
-            traceparent=None if place is None else place.traceparent,
+            traceparent=place.traceparent if place else None,
         )
 
     def _read(self, job: FetchJob, asked: Asked) -> Fetched:
