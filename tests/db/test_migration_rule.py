@@ -23,6 +23,22 @@ from aftercall.db.schema import _config
 #: By migration and rule.
 ALLOWED = {
     ("0003", "ban-drop-constraint"): "nothing is read or written; the older code needs no such key",
+    # The swap: one transaction of less than a second, which waits for no lock longer than 0.3 s.
+    **{
+        ("0011", rule): reason
+        for rule, reason in {
+            "adding-serial-primary-key-field": "the new table is empty",
+            "attaches-a-partition": "its check and its unique index are there: it is not read",
+            "ban-alter-identity": "the ids go on at the parent",
+            "ban-drop-constraint": "the old key's place is taken by one with the time in it",
+            "ban-drop-table": "what a try that was broken off has left, and empty",
+            "constraint-missing-not-valid": "the new table is empty",
+            "locks-a-table": "at once, in the order of the receiver, so that nobody deadlocks",
+            "renaming-object": "the older code names no index",
+            "renaming-table": "the new table has the old one's name when it is seen again",
+            "require-concurrent-index-creation": "the new table is empty",
+        }.items()
+    },
 }
 
 #: What is a matter of taste, or seen to elsewhere.

@@ -24,8 +24,6 @@ KUSTOMIZATIONS = sorted(OPS.rglob("kustomization.yaml"))
 #: The oldest that is still served by anybody we know of, and the newest whose schemas are here.
 VERSIONS = ("1.31", kubernetes_validate.latest_version())
 VARIABLES = {str(field.alias) for field in Settings.model_fields.values()}
-#: Where a process shows its metrics, and answers the probes (docs/deployment.md).
-METRICS = {"AFTERCALL_METRICS_HOST", "AFTERCALL_METRICS_PORT"}
 PARTS = ("api", "worker", "beat")
 
 
@@ -231,7 +229,7 @@ def test_every_variable_is_a_setting() -> None:
     names |= set(secret["stringData"])
     for container in containers():
         names |= {given["name"] for given in container.get("env", ())}
-    assert names <= VARIABLES | METRICS
+    assert names <= VARIABLES
 
 
 def test_every_secret_setting_is_in_the_secret_and_has_no_value_there() -> None:
