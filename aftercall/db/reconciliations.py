@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from aftercall.db.calls import USABLE_WORKSPACE
+from aftercall.db.forgotten import DIGEST
 from aftercall.db.models import Reconciliation
 from aftercall.db.session import Executor
 from aftercall.domain.call_log import (
@@ -145,14 +146,20 @@ def is_still_ours(executor: Executor, claim: ClaimedPage) -> bool:
     return found.one_or_none() is not None
 
 
-# Under either id: Twenty2 may answer another one than it was asked for.
+# Under either id: Twenty2 may answer another one than it was asked for. What was forgotten is not
+# missing either.
 _KNOWN = text(
-    """
-    SELECT i.call_id FROM unnest(CAST(:call_ids AS text[])) AS i (call_id)
+    f"""
+    SELECT i.call_id FROM (
+      SELECT CAST(:workspace_id AS text) AS workspace_id, call_id
+      FROM unnest(CAST(:call_ids AS text[])) AS given (call_id)
+    ) AS i
     WHERE EXISTS (
-      SELECT FROM calls c WHERE c.workspace_id = :workspace_id AND c.call_id = i.call_id
+      SELECT FROM calls c WHERE c.workspace_id = i.workspace_id AND c.call_id = i.call_id
     ) OR EXISTS (
-      SELECT FROM calls c WHERE c.workspace_id = :workspace_id AND c.answered_call_id = i.call_id
+      SELECT FROM calls c WHERE c.workspace_id = i.workspace_id AND c.answered_call_id = i.call_id
+    ) OR EXISTS (
+      SELECT FROM forgotten_calls f WHERE f.digest = {DIGEST.format("i")}
     )
     """
 )

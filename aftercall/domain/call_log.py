@@ -137,8 +137,8 @@ REPEATS = (
     "or it takes no page number, and older calls cannot be seen"
 )
 NO_TIMES = (
-    "Twenty2's log tells no times, so --since and --until cannot be applied: "
-    "run one by hand without them"
+    "Twenty2's log tells no times, so --since, --until and AFTERCALL_KEEP_CALLS_DAYS cannot be "
+    "applied: run one by hand without them"
 )
 NO_PAGES = "Twenty2 refuses page numbers: only its first page was read"
 

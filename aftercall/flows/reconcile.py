@@ -52,6 +52,7 @@ from aftercall.domain.outcomes import (
     classify_fetch,
 )
 from aftercall.domain.plans import MAX_LAPSES
+from aftercall.domain.retention import DataKind
 from aftercall.domain.schedules import fetch_wait
 from aftercall.domain.states import Priority
 from aftercall.domain.work import FOUND_IN_LOG, Credentials, IncomingEvent
@@ -294,7 +295,8 @@ def _write(service: Service, result: PageRead) -> None:
         if result.page is None:
             record = _plan(claim, result.outcome, now=now, rng=service.rng)
         else:
-            record = _take_in(connection, claim, result.page, now=now)
+            kept = service.settings.retention.cutoff(DataKind.CALLS, now=now)
+            record = _take_in(connection, claim, result.page, kept_since=kept, now=now)
         reconciliations_db.record_page(connection, record, now=now)
         return record
 
@@ -304,12 +306,22 @@ def _write(service: Service, result: PageRead) -> None:
 
 
 def _take_in(
-    connection: Connection, claim: ClaimedPage, page: LogPage, *, now: datetime
+    connection: Connection,
+    claim: ClaimedPage,
+    page: LogPage,
+    *,
+    kept_since: datetime | None,
+    now: datetime,
 ) -> PageRecord:
-    """Queues the page's missing calls, and says where it goes on."""
+    """Queues the page's missing calls, and says where it goes on.
+
+    `kept_since`: what began before is not missing, it was removed when its time was over.
+    """
     by_itself = claim.kind is ReconciliationKind.PERIODIC
     window = Window(
-        since=claim.since, until=claim.until, ended_before=now - GRACE if by_itself else None
+        since=max((at for at in (claim.since, kept_since) if at is not None), default=None),
+        until=claim.until,
+        ended_before=now - GRACE if by_itself else None,
     )
     choice = choose(page, claim.position, window)
     if choice.has_no_times:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import select, text
 
+from aftercall.db.forgotten import note_forgotten
 from aftercall.db.models import Call, Event
 from aftercall.domain.call_log import PAGE_SIZE
 from aftercall.domain.plans import MAX_LAPSES
@@ -114,6 +115,27 @@ def test_a_call_that_is_known_under_the_other_id_is_known(
             {"other": listed, "id": asked},
         )
     assert counts(read_on(service, twentytwo, start(service))) == (2, 2, 0)
+
+
+def test_a_call_that_was_forgotten_is_not_missing(
+    service: Service, simulator: Simulator, twentytwo: Twenty2, clock: Clock
+) -> None:
+    forgotten, missing = simulator.twentytwo.make_calls(2, status="completed")
+    with service.database.statements() as connection:
+        note_forgotten(connection, [(WORKSPACE.id, forgotten)], now=clock())
+    assert counts(read_on(service, twentytwo, start(service))) == (2, 1, 1)
+    assert set(calls_here(service)) == {missing}
+
+
+def test_what_retention_has_removed_is_not_missing(
+    service: Service, simulator: Simulator, twentytwo: Twenty2, stores: StoreUrls, clock: Clock
+) -> None:
+    simulator.twentytwo.make_calls(3, status="completed")
+    settings = service.settings.model_copy(update={"keep_calls_days": 30})
+    thrifty = make_service(service.database, stores, settings, clock)
+    clock.now += timedelta(days=31)
+    view = read_on(thrifty, twentytwo, start(thrifty))
+    assert (view.state, view.missing, view.outside) == ("done", 0, 3)
 
 
 def test_where_ids_have_two_spellings_what_may_be_waiting_under_the_other_is_left(
