@@ -15,6 +15,7 @@ import psycopg
 import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
+from psycopg import sql
 
 from aftercall.db.schema import migrate
 from aftercall.embedded import StoreUrls
@@ -287,7 +288,12 @@ def test_readiness_names_a_schema_that_does_not_fit_and_its_cure(
 ) -> None:
     with psycopg.connect(house.database_url, autocommit=True) as connection:
         [(right,)] = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+        [(served,)] = connection.execute(
+            "SELECT obj_description(to_regclass('alembic_version'), 'pg_class')"
+        ).fetchall()
         connection.execute("DELETE FROM alembic_version")
+        # Nor does it serve this version.
+        connection.execute("COMMENT ON TABLE alembic_version IS 'runs_with: from-the-future'")
         if version:
             connection.execute("INSERT INTO alembic_version VALUES (%s)", [version])
         try:
@@ -295,6 +301,9 @@ def test_readiness_names_a_schema_that_does_not_fit_and_its_cure(
         finally:
             connection.execute("DELETE FROM alembic_version")
             connection.execute("INSERT INTO alembic_version VALUES (%s)", [right])
+            connection.execute(
+                sql.SQL("COMMENT ON TABLE alembic_version IS {}").format(sql.Literal(served))
+            )
     assert answer.status_code == 503
     found = answer.json()
     assert (found["ready"], found["database"], found["redis"]) == (False, "ok", "ok")

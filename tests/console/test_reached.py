@@ -24,6 +24,7 @@ _FIELDS: dict[str, Any] = {
     "events": [],
     "deliveries": [],
     "media": [],
+    "not_kept": [],
 }
 
 
