@@ -242,7 +242,8 @@ def _words(service: Service, page: CallPageView, phones: str) -> dict[str, Any]:
         "kept": {one.kind: one for one in story.media},
         "sound": next((one for one in story.media if _is_sound(one)), None),
         "most_shown": _MOST_SHOWN,
-        "not_kept": {one.kind: one.message for one in story.not_kept},
+        "not_kept": dict.fromkeys(("payload", "attempts", "media"))
+        | {one.kind: one.message for one in story.not_kept},
         "named": {"call_id": story.call_id, "workspace_id": story.workspace_id},
         "live_href": _href("live", story, **({"phones": phones} if phones else {})),
         "length": length,

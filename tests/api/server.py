@@ -154,7 +154,7 @@ def running_api(folder: Path, **settings: str) -> Iterator[Api]:
 
 
 def _wait_until_alive(api: Api, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         assert process.poll() is None, api.log.read_text()
         try:
