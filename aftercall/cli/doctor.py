@@ -17,7 +17,7 @@ from aftercall.domain.exchange import NoAnswer
 from aftercall.flows.claim_calls import lane_of
 from aftercall.flows.heartbeat import silence
 from aftercall.flows.look import show_stats, show_workspace
-from aftercall.flows.retention import partition_fault
+from aftercall.flows.retention import bound_fault, partition_fault
 from aftercall.flows.service import Service, open_service
 from aftercall.flows.tell_operator import show_operator_hook
 from aftercall.http import refused_addresses
@@ -74,6 +74,8 @@ def _examine() -> Iterator[Finding]:
             return
         schema_fault = _fault_of(lambda: check_schema(service.database))
         yield "schema", schema_fault
+        if schema_fault is not None and (left := bound_fault(service)) is not None:
+            yield "partitions", left
         if redis_fault is None:
             yield "workers", _check_workers(service)
             yield "sweeps", _check_sweeps(service)

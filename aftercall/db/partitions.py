@@ -90,6 +90,33 @@ def rows_in_default(executor: Executor, table: PartitionedTable) -> int:
     return int(executor.execute(text(query)).scalar_one())
 
 
+@dataclass(frozen=True, slots=True)
+class LeftBound:
+    """A check that refuses rows from a moment on. Only a migration that was killed leaves one."""
+
+    table: str
+    constraint: str
+    until: datetime
+
+
+_LEFT_BOUNDS = text(
+    """
+    SELECT names.name, c.conname,
+      CAST(substring(pg_get_constraintdef(c.oid) FROM '''([^'']+)''') AS timestamptz)
+    FROM unnest(CAST(:tables AS text[])) AS names (name)
+    JOIN pg_constraint c ON c.conrelid = to_regclass(names.name)
+      AND c.conname = names.name || '_bound'
+    ORDER BY names.name
+    """
+)
+
+
+def find_left_bounds(executor: Executor) -> list[LeftBound]:
+    """Those of 0011, while it has not come to its end. It makes them, and drops them again."""
+    tables = [table.name for table in PARTITIONED]
+    return [LeftBound(*row) for row in executor.execute(_LEFT_BOUNDS, {"tables": tables})]
+
+
 def make_partition(session: Session, table: PartitionedTable, month: datetime) -> str:
     """Of this month; takes over what the default holds of it. Answers the name. TableBusy.
 

@@ -5,11 +5,17 @@ while Twenty2 has it.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from aftercall.db import retention as retention_db
 from aftercall.db.models import Attempt, Call, CallPayload, MediaFile
-from aftercall.db.partitions import ATTEMPTS, PARTITIONED, WEBHOOKS, find_partitions
+from aftercall.db.partitions import (
+    ATTEMPTS,
+    PARTITIONED,
+    WEBHOOKS,
+    find_left_bounds,
+    find_partitions,
+)
 from aftercall.db.partitions import rows_in_default as rows_in_default_
 from aftercall.domain.retention import DataKind, missing_months, over
 from aftercall.flows.service import Service
@@ -78,6 +84,19 @@ def partition_fault(service: Service) -> str | None:
                 return f"{table.name} has no partition for {months}: {cure}"
             if rows_in_default_(session, table):
                 return f"{table.name} has rows that no month took: {cure}"
+    return None
+
+
+def bound_fault(service: Service) -> str | None:
+    """What a migration left that was stopped; None when all is well. Asks no table of ours."""
+    with service.database.transaction() as session:
+        for left in find_left_bounds(session):
+            until = f"{left.until.astimezone(UTC):%Y-%m-%d}"
+            return (
+                f"a migration runs, or was stopped: from {until} on {left.table} takes no row, "
+                f"for its check {left.constraint}. Run `aftercall migrate` before, or "
+                f"`ALTER TABLE {left.table} DROP CONSTRAINT {left.constraint}`"
+            )
     return None
 
 

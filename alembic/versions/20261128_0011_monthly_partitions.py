@@ -3,7 +3,8 @@
 The table that is there becomes the first partition, with all that is in it. Nothing is
 copied, and nobody waits: indexes are built and rows are checked beforehand, while webhooks
 flow; what needs the table to itself is a fraction of a second, and is tried again rather than
-waited for. The code before this one goes on working on the new tables.
+waited for. The code before this one goes on working on the new tables. Who stops it in between
+leaves no check behind; who kills it, one that refuses nothing for two months: doctor tells of it.
 
 An event's webhook may be dropped before the event: `events` names it without a foreign key.
 
@@ -13,11 +14,12 @@ Revises: 0010
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 revision = "0011"
 down_revision = "0010"
@@ -33,16 +35,21 @@ _MONTHS_AHEAD = 3
 _LOCK_TIMEOUT = "300ms"
 _TRIES = 200
 _PAUSE = 0.3
-#: Rows that come while this runs are before the end of the first partition.
-_SLACK = timedelta(days=2)
+#: Rows that come while this runs are before the end of the first partition. So are those that
+#: come when it was killed and nobody has run it again yet: the check would refuse others.
+_SLACK = timedelta(days=60)
 
 
 def upgrade() -> None:
     with op.get_context().autocommit_block():
         for table, column in _TABLES:
             if not _is_partitioned(table):
-                _prepare(table, column)
-                _swap(table, column)
+                try:
+                    _prepare(table, column)
+                    _swap(table, column)
+                except BaseException:
+                    _unbind(table)
+                    raise
 
 
 def downgrade() -> None:
@@ -71,8 +78,9 @@ def _prepare(table: str, column: str) -> None:
         f"DROP TABLE IF EXISTS {table}_new",
         f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {table}_bound",
     )
-    op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {table}_old_pkey")
-    op.execute(f"CREATE UNIQUE INDEX CONCURRENTLY {table}_old_pkey ON {table} (id, {column})")
+    if not _is_valid(f"{table}_old_pkey"):
+        op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {table}_old_pkey")
+        op.execute(f"CREATE UNIQUE INDEX CONCURRENTLY {table}_old_pkey ON {table} (id, {column})")
     op.execute(
         f"CREATE TABLE {table}_new (LIKE {table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"
         f" PARTITION BY RANGE ({column})"
@@ -85,6 +93,12 @@ def _prepare(table: str, column: str) -> None:
         f" CHECK ({column} < '{bound.isoformat()}') NOT VALID"
     )
     op.execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {table}_bound")
+
+
+def _unbind(table: str) -> None:
+    """A check that stayed would refuse every row, one day. What stopped us is what is told."""
+    with suppress(SQLAlchemyError):
+        _briefly(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {table}_bound")
 
 
 # ---- the moment --------------------------------------------------------------
@@ -146,12 +160,20 @@ def _briefly(*statements: str) -> None:
                 bind.exec_driver_sql(statement)
             bind.exec_driver_sql("COMMIT")
             return
-        except OperationalError as error:
-            bind.exec_driver_sql("ROLLBACK")
-            # lock_not_available, deadlock_detected
-            if not left or getattr(error.orig, "sqlstate", None) not in {"55P03", "40P01"}:
+        except BaseException as error:
+            with suppress(SQLAlchemyError):
+                bind.exec_driver_sql("ROLLBACK")
+            if not left or not _is_locked_out(error):
                 raise
             time.sleep(_PAUSE)
+
+
+def _is_locked_out(error: BaseException) -> bool:
+    # lock_not_available, deadlock_detected
+    return isinstance(error, OperationalError) and getattr(error.orig, "sqlstate", None) in {
+        "55P03",
+        "40P01",
+    }
 
 
 # ---- and back ----------------------------------------------------------------
@@ -202,6 +224,12 @@ def _months(bound: datetime) -> Iterator[datetime]:
 
 def _is_partitioned(table: str) -> bool:
     return bool(_scalar("SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass(:of)", table))
+
+
+def _is_valid(index: str) -> bool:
+    return bool(
+        _scalar("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:of)", index)
+    )
 
 
 def _bound_of(table: str) -> str:

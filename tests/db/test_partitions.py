@@ -3,12 +3,13 @@
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from alembic import command
 from sqlalchemy import Engine, create_engine, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from aftercall.db.partitions import (
     ATTEMPTS,
@@ -16,6 +17,7 @@ from aftercall.db.partitions import (
     WEBHOOKS,
     TableBusy,
     drop_partition,
+    find_left_bounds,
     find_partitions,
     make_partition,
     rows_in_default,
@@ -24,6 +26,8 @@ from aftercall.db.schema import _config
 from aftercall.db.session import Database, database_url
 from aftercall.domain.retention import missing_months
 from aftercall.embedded import StoreUrls
+from aftercall.flows.retention import bound_fault
+from aftercall.flows.service import Service
 
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
@@ -163,6 +167,50 @@ def test_a_migration_that_was_broken_off_is_begun_again(before: str, engine: Eng
     with engine.begin() as connection:
         connection.execute(text(WRITE_WEBHOOK), {"at": NOW})
         assert connection.scalar(text("SELECT count(*) FROM webhooks_old")) == 1
+
+
+def test_a_migration_that_is_stopped_before_the_swap_leaves_no_check_and_keeps_its_index(
+    before: str, engine: Engine
+) -> None:
+    index = "SELECT 'webhooks_old_pkey'::regclass::oid"
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE webhooks_default (in_the_way int)"))
+    with pytest.raises(ProgrammingError, match="webhooks_default"):
+        _to(before, "0011")
+    with engine.begin() as connection:
+        assert find_left_bounds(connection) == []
+        connection.execute(text(WRITE_WEBHOOK), {"at": NOW + 400 * DAY})
+        built = connection.scalar(text(index))
+        connection.execute(text("DROP TABLE webhooks_default"))
+    _to(before, "0011")
+    with engine.begin() as connection:
+        assert connection.scalar(text(index)) == built
+
+
+def test_who_kills_the_migration_has_two_months_to_run_it_again_and_doctor_says_so(
+    before: str, engine: Engine, service: Service
+) -> None:
+    _to(before, "0010")
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "ALTER TABLE attempts ADD CONSTRAINT attempts_bound"
+                " CHECK (started_at < '2027-02-01 00:00:00+00') NOT VALID"
+            )
+        )
+        [left] = find_left_bounds(connection)
+        assert left.until == datetime(2027, 2, 1, tzinfo=UTC)
+    database = Database(before, pool_size=1)
+    fault = bound_fault(replace(service, database=database))
+    database.close()
+    assert fault is not None
+    assert "from 2027-02-01 on attempts takes no row" in fault
+    _to(before, "0011")
+    with engine.begin() as connection:
+        assert find_left_bounds(connection) == []
+        [old] = [one for one in find_partitions(connection, ATTEMPTS) if one.name == "attempts_old"]
+        assert old.until is not None
+        assert old.until - NOW >= 60 * DAY - timedelta(minutes=5)
 
 
 def test_a_row_from_the_future_does_not_stop_the_migration(before: str, engine: Engine) -> None:
