@@ -1,8 +1,8 @@
 """Runs migrations so that nobody waits long for them: docs/migrations.md.
 
 Who cannot have a lock lets go of the queue behind it after two seconds, and asks again later.
-Nothing half done remains: a migration is one transaction, and what has to run outside of one may
-run again. A second connection says whom the first one waits for, and how far an index is.
+A migration is one transaction: nothing half done remains. What has to run outside of one is undone,
+or may run again. A second connection says whom the first one waits for, and how far an index is.
 """
 
 import random
@@ -30,7 +30,7 @@ Say = Callable[[str], None]
 LOCK_TIMEOUT = timedelta(seconds=2)
 #: Of a statement in a transaction: its locks are held until the end of all of them.
 STATEMENT_TIMEOUT = timedelta(seconds=15)
-#: How long a lock is asked for, again and again.
+#: How long a lock is asked for, again and again, from the first time that it was refused.
 PATIENCE = timedelta(minutes=5)
 #: Between two tries: longer than a try, so that what queued up behind it gets through.
 PAUSE_SECONDS = (3.0, 6.0)
@@ -115,7 +115,8 @@ def run_patiently(
     pause: tuple[float, float] = PAUSE_SECONDS,
 ) -> None:
     """`run`, until it has had its locks. MigrationStopped when it does not get them in time."""
-    end = time.monotonic() + patience.total_seconds()
+    # Not from the start: before it asks for a lock, it may have built an index for an hour.
+    end: float | None = None
     while True:
         with _Watch(connection, say) as watch:
             try:
@@ -126,16 +127,17 @@ def run_patiently(
                 stopped = _stopped(error, watch)
             else:
                 return
-        wait = random.uniform(*pause)
-        if time.monotonic() + wait > end:
+        wait, now = random.uniform(*pause), time.monotonic()
+        end = end or now + patience.total_seconds()
+        if now + wait > end:
             raise MigrationStopped(f"{stopped}, in {_words(patience)} of trying. {_CURE}")
         say(f"{stopped}; again in {wait:.0f} s")
         time.sleep(wait)
 
 
 _CURE = (
-    "Nothing half done remains. End what it waits for (or let it end), then run "
-    "`aftercall migrate` again"
+    "What is half done is undone, or taken up the next time. End what it waits for (or let it "
+    "end), then run `aftercall migrate` again"
 )
 
 
@@ -147,8 +149,8 @@ def _stopped(error: DBAPIError, watch: "_Watch") -> str:
     if state == _TOO_SLOW:
         raise MigrationStopped(
             f"`{what}` took over {STATEMENT_TIMEOUT.total_seconds():.0f} s, or was canceled: its "
-            "locks were given back, and nothing half done remains. Run `aftercall migrate` again "
-            "when the database has less to do"
+            "locks were given back; what is half done is undone, or taken up the next time. Run "
+            "`aftercall migrate` again when the database has less to do"
         ) from error
     raise error
 

@@ -118,6 +118,27 @@ def test_a_lock_that_never_comes_ends_in_an_error_that_says_what_to_do(empty_dat
     assert any("again in" in line for line in said)
 
 
+def test_what_takes_long_before_it_asks_for_a_lock_costs_no_patience(empty_database: str) -> None:
+    upgrade_to(empty_database, "0007")
+    said: list[str] = []
+    with connected(empty_database) as reader:
+        reader.execute("SELECT count(*) FROM calls")
+
+        def say(line: str) -> None:
+            said.append(line)
+            reader.rollback()
+
+        def run() -> None:
+            connection.execute(text("SELECT pg_sleep(2)"))
+            connection.execute(text("ALTER TABLE calls ADD COLUMN late int"))
+            connection.commit()
+
+        with migrating(empty_database, say=said.append) as connection:
+            run_patiently(connection, run, say=say, patience=timedelta(seconds=1), pause=(0.1, 0.1))
+        reader.execute("SELECT late FROM calls")
+    assert any("again in" in line for line in said)
+
+
 def test_the_roles_own_limits_do_not_stop_an_index_that_takes_longer(empty_database: str) -> None:
     upgrade_to(empty_database, "0004")
     with connected(empty_database) as admin:
