@@ -66,7 +66,8 @@ class StoreGauges(Collector):
     def _ask_redis(self, found: Standing | None, *, now: datetime) -> Iterator[GaugeMetricFamily]:
         service = self._service
         yield _single(metrics.SPOOLED_WEBHOOKS, spool_length(service))
-        # Redis knows of the duplicates too, the database of those before Redis was emptied.
+        # Redis knows of the duplicates too, and of those without a type; the database of those
+        # before Redis was emptied.
         webhooks = (last_webhook_at(service.redis), found and found.newest_webhook_at)
         for metric, at in (
             (metrics.LAST_SWEEP_AGE, last_sweep_at(service)),

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from aftercall.db.events import newest_webhook_at
 from aftercall.db.reading import COUNTED, settled_counts
 from aftercall.domain.outcomes import BlockKind
 
@@ -104,8 +105,6 @@ _DESTINATIONS = text(
     FROM destinations WHERE removed_at IS NULL ORDER BY created_at, id
     """
 )
-# By the key, which is made in the order of time.
-_NEWEST_WEBHOOK = text("SELECT received_at FROM webhooks ORDER BY id DESC LIMIT 1")
 _MEDIA_SIZE = text("SELECT CAST(reltuples AS bigint) FROM pg_class WHERE oid = 'media'::regclass")
 _MEDIA_SETTLED = text(
     "SELECT state, count(*) FROM media WHERE state IN ('stored', 'dead') GROUP BY state"
@@ -142,5 +141,5 @@ def standing(session: Session, *, now: datetime) -> Standing:
             for id_, limit, own, kind, until in session.execute(_WORKSPACES)
         ],
         destinations=[DestinationNow(*row) for row in session.execute(_DESTINATIONS)],
-        newest_webhook_at=session.execute(_NEWEST_WEBHOOK).scalar_one_or_none(),
+        newest_webhook_at=newest_webhook_at(session),
     )

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
 from aftercall.db.models import Workspace
+from aftercall.domain.ids import new_id
+from aftercall.domain.work import BARE_TYPES, IncomingEvent
+from aftercall.flows.accept_events import store_events
 from aftercall.flows.heartbeat import Heartbeat, note_webhook
 from aftercall.flows.service import Service
 from aftercall.metrics import METRICS, MOST_LABELS
@@ -173,16 +176,39 @@ def test_the_last_webhooks_age_outlives_an_emptied_redis(
     service: Service, registry: CollectorRegistry, clock: Clock
 ) -> None:
     assert "aftercall_last_webhook_age_seconds" not in read(registry)
-    fill(
-        service,
-        "INSERT INTO webhooks (id, received_at, body) VALUES "
-        "(gen_random_uuid(), CAST(:now AS timestamptz) - interval '1 hour', '{}')",
-    )
+    take_event(service, "call.completed", clock() - timedelta(hours=1))
     assert read(registry)["aftercall_last_webhook_age_seconds"][()] == 3_600
     # A duplicate has no row.
     note_webhook(service.redis, clock() - timedelta(minutes=1))
     note_webhook(service.redis, clock() - timedelta(minutes=2))
     assert read(registry)["aftercall_last_webhook_age_seconds"][()] == 60
+
+
+@pytest.mark.parametrize("type_", BARE_TYPES)
+def test_what_came_by_hand_or_was_found_in_the_log_is_no_webhook(
+    service: Service, registry: CollectorRegistry, clock: Clock, type_: str
+) -> None:
+    """Reconciliation finds calls because no webhooks come: it must not hide that."""
+    take_event(service, type_, clock())
+    assert "aftercall_last_webhook_age_seconds" not in read(registry)
+    take_event(service, "call.completed", clock() - timedelta(days=2))
+    for minutes in range(5):
+        take_event(service, type_, clock() - timedelta(minutes=minutes))
+    assert read(registry)["aftercall_last_webhook_age_seconds"][()] == 2 * 86_400
+
+
+def take_event(service: Service, type_: str, at: datetime) -> None:
+    webhook_id = new_id()
+    event = IncomingEvent(
+        call_id=f"call_{webhook_id.hex}",
+        workspace_id=WORKSPACE.id,
+        type=type_,
+        event_id=None,
+        webhook_id=webhook_id,
+        received_at=at,
+        priority=0,
+    )
+    store_events(service, [event], {webhook_id: b"{}"})
 
 
 def test_the_page_has_every_declared_metric_and_no_other(
