@@ -227,7 +227,7 @@ LAST_WEBHOOK_AGE = Metric(
     "aftercall_last_webhook_age_seconds",
     MetricType.GAUGE,
     "Since when no webhook was taken",
-    note="Absent before the first",
+    note="Ids by hand and what a reconciliation found are none. Absent before the first",
 )
 SPOOLED_WEBHOOKS = Metric(
     "aftercall_spooled_webhooks",
