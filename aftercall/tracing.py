@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -37,8 +38,10 @@ Attributes = Mapping[str, str | int | bool | None]
 #: Version 00 of W3C's Trace Context; of later ones, what they have in common.
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _KEY = "aftercall:trace:"
-#: As long as a call may take to its last attempt at a fetch.
-_REMEMBERED_SECONDS = 3 * 24 * 3600
+#: Most calls are with their hooks in seconds; one that takes longer goes on in a trace of its own.
+_REMEMBERED_SECONDS = 3600
+#: While Redis is away, it is asked again only after so many seconds.
+_QUIET_AFTER_FAILURE = 5.0
 #: Rows of which a process remembers the trace.
 _AT_HAND = 10_000
 _EXPORT_SECONDS = 5
@@ -71,8 +74,14 @@ class Traces:
 
     is_on = False
 
-    def adopt(self, rows: Iterable[tuple[int, int]], given: Place | None) -> None:
-        """The calls of these rows and revisions belong to a trace that somebody else began."""
+    def adopt(self, given: Mapping[tuple[int, int], Place]) -> None:
+        """The calls of these rows and revisions belong to traces that others began.
+
+        For this process, and at once: nothing is asked of a store.
+        """
+
+    def share(self, given: Mapping[tuple[int, int], Place]) -> None:
+        """Tells the other processes; one round trip for all, and none while Redis is away."""
 
     def recall(self, rows: Iterable[tuple[int, int]]) -> None:
         """Learns which of these rows and revisions do; one round trip for all."""
@@ -155,30 +164,35 @@ class OtlpTraces(Traces):
         #: Where a row's trace was begun by somebody else; None where it was not.
         self._at_hand: OrderedDict[tuple[int, int], Place | None] = OrderedDict()
         self._lock = threading.Lock()
+        self._quiet_until = 0.0
 
     # ---- which trace ----
 
-    def adopt(self, rows: Iterable[tuple[int, int]], given: Place | None) -> None:
-        if given is None:
+    def adopt(self, given: Mapping[tuple[int, int], Place]) -> None:
+        if given:
+            self._keep(given)
+
+    def share(self, given: Mapping[tuple[int, int], Place]) -> None:
+        if not given or time.monotonic() < self._quiet_until:
             return
-        rows = list(rows)
         try:
             with self._client.pipeline(transaction=False) as pipeline:
-                for row in rows:
-                    pipeline.set(_redis_key(row), given.traceparent, ex=_REMEMBERED_SECONDS)
+                for row, place in given.items():
+                    pipeline.set(_redis_key(row), place.traceparent, ex=_REMEMBERED_SECONDS)
                 pipeline.execute()
         except redis.RedisError:
-            return  # their traces are then those of their own
-        self._keep(dict.fromkeys(rows, given))
+            # What the others do is then in traces of the calls' own.
+            self._quiet_until = time.monotonic() + _QUIET_AFTER_FAILURE
 
     def recall(self, rows: Iterable[tuple[int, int]]) -> None:
         with self._lock:
             unknown = [row for row in dict.fromkeys(rows) if row not in self._at_hand]
-        if not unknown:
+        if not unknown or time.monotonic() < self._quiet_until:
             return
         try:
             found = cast(list[str | None], self._client.mget([_redis_key(row) for row in unknown]))
         except redis.RedisError:
+            self._quiet_until = time.monotonic() + _QUIET_AFTER_FAILURE
             return
         self._keep({row: read_traceparent(one) for row, one in zip(unknown, found, strict=True)})
 

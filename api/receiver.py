@@ -37,8 +37,14 @@ AWAY = 1.0
 MAX_WAITING = 20_000
 
 
-#: A call's row, and the id of the request that brought it.
-_Due = tuple[int, str | None]
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """A call's row and revision, and the request that brought it: its id, its sender's span."""
+
+    row_id: int
+    revision: int
+    request_id: str | None
+    trace: Place | None
 
 
 class NotStored(Exception):
@@ -55,10 +61,6 @@ class Receipt:
     #: Those that made their calls due.
     accepted: tuple[Acceptance, ...] = ()
     kept_in: str = "database"
-
-    @property
-    def row_ids(self) -> tuple[int, ...]:
-        return tuple(one.call_row_id for one in self.accepted if one.call_row_id is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +173,8 @@ class Receiver:
             receipt = _receipt(its, waiting)
             answers.append((waiting, receipt))
             if isinstance(receipt, Receipt):
-                due.extend((row_id, waiting.request_id) for row_id in receipt.row_ids)
-                if waiting.trace is not None:
-                    self._service.traces.adopt(trace_rows(receipt), waiting.trace)
+                due.extend(_due(receipt, waiting))
+        self._service.traces.adopt(_traces_of(due))
         self._rings.put(due)
         return answers
 
@@ -191,18 +192,25 @@ class Receiver:
 
     def _ring(self, batches: list[list[_Due]]) -> None:
         due = [one for batch in batches for one in batch]
+        # Before the ring, so that who fetches them knows. Here nobody waits for Redis.
+        self._service.traces.share(_traces_of(due))
         self._service.doorbell.ring_fetch(
-            [row_id for row_id, _ in due],
+            [one.row_id for one in due],
             rung_by=RungBy.WEBHOOK,
-            request_ids=[request_id for _, request_id in due],
+            request_ids=[one.request_id for one in due],
         )
 
 
-def trace_rows(receipt: Receipt) -> list[tuple[int, int]]:
-    """The rows that became due, each with its revision."""
+def _due(receipt: Receipt, waiting: _Waiting) -> list[_Due]:
     return [
-        (one.call_row_id, one.revision) for one in receipt.accepted if one.call_row_id is not None
+        _Due(one.call_row_id, one.revision, waiting.request_id, waiting.trace)
+        for one in receipt.accepted
+        if one.call_row_id is not None
     ]
+
+
+def _traces_of(due: list[_Due]) -> dict[tuple[int, int], Place]:
+    return {(one.row_id, one.revision): one.trace for one in due if one.trace is not None}
 
 
 def _give_up(answer: "asyncio.Future[Receipt]") -> None:

@@ -1,20 +1,28 @@
 """Traces: real processes send their spans to a real collector, and they are one trace."""
 
+import asyncio
 import json
 import secrets
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from aftercall.db.session import Database
 from aftercall.domain.work import Credentials
 from aftercall.embedded import StoreUrls
+from aftercall.flows.service import Service
 from aftercall.simulator import Fault, Simulator
 from aftercall.stores import redis_client
 from aftercall.tracing import OtlpTraces, Place, Traces, open_traces, read_traceparent
 from aftercall.twentytwo.client import Twenty2
+from aftercall.twentytwo.inbound import read_notice
+from api.receiver import Receipt, Receiver
 from tests.api.server import ADMIN_TOKEN, WEBHOOK_TOKEN
+from tests.api.tcp_proxy import Door, TcpProxy
 from tests.conftest import WORKSPACE, make_settings
 from tests.observe.collector import Collector, Span
 from tests.observe.house import running_house, until
@@ -172,13 +180,45 @@ def test_a_trace_that_was_given_is_known_to_other_processes(
 ) -> None:
     here, there, _ = traces
     given = Place(0xABC, 0xDEF, is_sampled=False)
-    here.adopt([(7, 0)], given)
+    here.adopt({(7, 0): given})
+    here.share({(7, 0): given})
     there.recall([(7, 0), (8, 0)])
     begun, other = there.begin(7, 0), there.begin(8, 0)
     assert begun
     assert other
     assert (begun.trace_id, begun.is_sampled) == (0xABC, False)
     assert (other.trace_id == 0xABC, other.is_sampled) == (False, True)
+
+
+def test_webhooks_that_bring_traces_wait_for_no_silent_redis(
+    service: Service, stores: StoreUrls
+) -> None:
+    redis = urlsplit(stores.redis_url)
+    with TcpProxy((str(redis.hostname), int(redis.port or 0))) as door:
+        door.set(Door.SILENT)
+        with redis_client(f"redis://:{redis.password}@127.0.0.1:{door.port}/0") as client:
+            traces = OtlpTraces("http://127.0.0.1:1", client=client, key="a key")
+            began = time.monotonic()
+            receipts = asyncio.run(receive_many(replace(service, traces=traces), 20))
+            assert time.monotonic() - began < 2
+            assert {one.kept_in for one in receipts} == {"database"}
+            # Here they are known all the same.
+            begun = traces.begin(receipts[0].accepted[0].call_row_id or 0, 0)
+            assert begun
+            assert begun.trace_id == 1
+            traces.close()
+
+
+async def receive_many(service: Service, count: int) -> list[Receipt]:
+    """Webhooks, each with a trace of its own."""
+    receiver = Receiver(service)
+    return await asyncio.gather(
+        *(
+            receiver.receive(read_notice(body), body, trace=Place(number, number))
+            for number in range(1, count + 1)
+            for body in [json.dumps({"call_id": f"call_{number}"}).encode()]
+        )
+    )
 
 
 @pytest.mark.parametrize(
