@@ -16,6 +16,8 @@ import structlog
 from celery import Celery
 from celery.beat import Scheduler
 from kombu.exceptions import KombuError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from aftercall.origins import RungBy
 from aftercall.redis_address import RedisAddress, read_redis_url
@@ -134,8 +136,12 @@ def _transport(address: RedisAddress) -> str:
 def _sentinel_options(address: RedisAddress) -> dict[str, Any]:
     if address.service is None:
         return {}
-    # They answer at once or not at all: then the next is asked.
-    patience = {"socket_timeout": 2, "socket_connect_timeout": 2}
+    # They answer at once or not at all: then the next is asked, not ten times the same.
+    patience = {
+        "socket_timeout": 2,
+        "socket_connect_timeout": 2,
+        "retry": Retry(NoBackoff(), 0),
+    }
     return {
         "master_name": address.service,
         "sentinels": address.nodes,

@@ -128,8 +128,10 @@ def redis_client(url: str) -> "redis.Redis":
     if address.service is None:
         ((host, port),) = address.nodes
         return redis.Redis(host=host, port=port, **options)
+    # Once each: by default a silent one is asked ten times, and whoever waits, waits for all.
+    asking = {**address.sentinel_options(), **patience, "retry": Retry(NoBackoff(), 0)}
     sentinels = Sentinel(  # type: ignore[no-untyped-call]
-        address.nodes, sentinel_kwargs={**address.sentinel_options(), **patience}, **options
+        address.nodes, sentinel_kwargs=asking, **options
     )
     client: redis.Redis = sentinels.master_for(  # type: ignore[no-untyped-call]
         address.service, connection_pool_class=_SentinelPool

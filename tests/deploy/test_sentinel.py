@@ -1,14 +1,19 @@
 """Redis behind Sentinels: its primary is lost while calls flow, and no call is."""
 
+import socket
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import redis
+from celery import Celery
 
 from aftercall.broker import SentinelChannel
 from aftercall.embedded import StoreUrls
 from aftercall.flows.heartbeat import last_sweep_at
+from aftercall.queue import Doorbell, celery_settings, ringing_settings
 from aftercall.simulator import Simulator
 from aftercall.stores import StoreError, check_redis, redis_client
 from tests.deploy.parts import parts, settings_for
@@ -50,10 +55,6 @@ def test_the_queue_goes_on_through_our_own_transport_after_the_primary_is_lost(
     sentinels: Group,
 ) -> None:
     # kombu's own way with Sentinels goes on as its own transport, which dies of a lost message.
-    from celery import Celery
-
-    from aftercall.queue import celery_settings
-
     celery = Celery("sentinels", set_as_current=False)
     celery.conf.update(celery_settings(sentinels.url))
     with celery.connection_for_write() as connection:
@@ -79,6 +80,20 @@ def test_the_queue_goes_on_through_our_own_transport_after_the_primary_is_lost(
 def test_a_name_that_no_sentinel_knows_is_said(sentinels: Group) -> None:
     with pytest.raises(StoreError, match="No Sentinel answers that knows a working primary"):
         check_redis(sentinels.url.replace(NAME, "another"))
+
+
+def test_a_silent_sentinel_is_not_asked_again_and_again() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
+        url = f"sentinel://127.0.0.1:{silent.getsockname()[1]}/{NAME}"
+        began = time.monotonic()
+        with redis_client(url) as client, pytest.raises(redis.RedisError):
+            client.ping()
+        assert time.monotonic() - began < 8
+        celery = Celery("silent", set_as_current=False)
+        celery.conf.update(ringing_settings(url))
+        began = time.monotonic()
+        Doorbell(celery).ring_fetch([1])
+        assert time.monotonic() - began < 8
 
 
 def test_the_password_of_the_sentinels_is_theirs(sentinels: Group) -> None:
