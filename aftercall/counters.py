@@ -4,6 +4,8 @@ Several processes share one folder when PROMETHEUS_MULTIPROC_DIR names it: `afte
 one for all of its processes, a worker with AFTERCALL_METRICS_PORT one for its children. Without
 it a process counts for itself. prometheus_client reads the variable when it is imported, so it is
 imported here as late as can be.
+
+Counting never stops the work: where the folder cannot be used, nothing is counted, and it is said.
 """
 
 import fcntl
@@ -11,6 +13,7 @@ import importlib
 import os
 import platform
 import shutil
+import sys
 import tempfile
 import threading
 from collections import Counter as Tally
@@ -18,7 +21,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import structlog
 
 from aftercall import metrics
 from aftercall.db.models import AttemptOutcome
@@ -27,7 +32,11 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Counter, Histogram
     from prometheus_client.core import Metric
 
+log = structlog.get_logger(__name__)
+
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+#: Of each file in the folder: more than all of the labels take that there can be.
+RESERVED_BYTES = 256 * 1024
 #: Why a webhook is refused.
 REASONS = (
     *("token", "signature", "not_json", "no_call_id", "no_workspace"),
@@ -57,7 +66,7 @@ class Counters:
         if self._made is None:
             with self._lock:
                 if self._made is None:
-                    self._made = _Instruments()
+                    self._made = _instruments()
         return self._made
 
     def webhook_received(self) -> None:
@@ -121,6 +130,37 @@ def _observe(histogram: "Histogram", by_kind: dict[str, list[float]]) -> None:
             its.observe(each)
 
 
+def _instruments() -> "_Instruments":
+    folder = os.environ.get(FOLDER)
+    try:
+        for type_ in ("counter", "histogram") if folder else ():
+            _reserve(Path(str(folder)) / f"{type_}_{os.getpid()}.db")
+        return _Instruments()
+    except OSError as error:
+        log.warning(
+            "metrics.off",
+            why=f"{folder}: {error.strerror}",
+            cure="this process counts nothing: make the folder, writable and with some MB of "
+            "free disk, then restart",
+        )
+        return _Off()
+
+
+def _reserve(file: Path) -> None:
+    """Takes its place on the disk now: on a full one this is an OSError. Later, it is a write to a
+    mapped file, which ends the process."""
+    making = file if file.exists() else file.with_suffix(".new")
+    try:
+        with making.open("ab") as opened:
+            if sys.platform != "darwin":
+                os.posix_fallocate(opened.fileno(), 0, RESERVED_BYTES)
+        making.replace(file)
+    except OSError:
+        if making != file:
+            making.unlink(missing_ok=True)
+        raise
+
+
 class _Instruments:
     def __init__(self) -> None:
         from prometheus_client import CollectorRegistry, disable_created_metrics
@@ -152,6 +192,30 @@ class _Instruments:
             self.fetches.labels(outcome.value)
         for kind in LEASE_KINDS:
             self.lapsed.labels(kind)
+
+
+class _Off(_Instruments):
+    """Counts nothing."""
+
+    def __init__(self) -> None:
+        from prometheus_client import CollectorRegistry
+
+        self.registry = CollectorRegistry()
+        nothing: Any = _Nothing()
+        self.webhooks = self.events = self.refused = self.fetches = self.deliveries = nothing
+        self.fetch_seconds = self.delivery_seconds = self.to_hook_seconds = nothing
+        self.media = self.lapsed = self.limited = nothing
+
+
+class _Nothing:
+    def labels(self, *_: str) -> "_Nothing":
+        return self
+
+    def inc(self, _: float = 1) -> None:
+        pass
+
+    def observe(self, _: float) -> None:
+        pass
 
 
 def _counter(metric: metrics.Metric, registry: "CollectorRegistry") -> "Counter":
@@ -210,8 +274,25 @@ class SharedCounts:
     def __init__(self, folder: Path, *, most_ended: int = 40) -> None:
         self._folder = folder
         self._most_ended = most_ended
+        self._is_well = True
 
     def collect(self) -> "Iterable[Metric]":
+        """Nothing when the folder cannot be used: the gauges beside it are shown all the same."""
+        try:
+            found = self._collect()
+        except OSError as error:
+            if self._is_well:
+                log.warning(
+                    "metrics.unreadable",
+                    why=f"{self._folder}: {error.strerror}",
+                    cure="make the folder, writable and with some MB of free disk, then restart",
+                )
+            self._is_well = False
+            return []
+        self._is_well = True
+        return found
+
+    def _collect(self) -> "list[Metric]":
         from prometheus_client.multiprocess import MultiProcessCollector
 
         # Whoever reads the folder, from whichever thread or process, takes turns.
@@ -242,7 +323,9 @@ def _fold(files: Sequence[Path]) -> None:
     from prometheus_client.mmap_dict import MmapedDict
 
     for type_, its in _by_type(files).items():
-        total = MmapedDict(str(its[0].with_name(f"{type_}_ended.db")))
+        folded = its[0].with_name(f"{type_}_ended.db")
+        _reserve(folded)
+        total = MmapedDict(str(folded))
         for file in its:
             for key, value, _, _ in MmapedDict.read_all_values_from_file(str(file)):
                 total.write_value(key, total.read_value(key)[0] + value, 0.0)

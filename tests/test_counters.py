@@ -11,7 +11,14 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from aftercall import metrics
-from aftercall.counters import REASONS, Counters, SharedCounts, fresh_folder, registry_of
+from aftercall.counters import (
+    REASONS,
+    RESERVED_BYTES,
+    Counters,
+    SharedCounts,
+    fresh_folder,
+    registry_of,
+)
 from aftercall.db.models import AttemptOutcome
 from tests.cli.command import ROOT, environment
 
@@ -44,14 +51,18 @@ def read(shared: SharedCounts) -> Samples:
     }
 
 
-def count_elsewhere(folder: Path, fetches: int) -> None:
-    subprocess.run(
-        [sys.executable, "-c", COUNTS, str(fetches)],
+def count_elsewhere(folder: Path, fetches: int, *, first: str = "") -> str:
+    """What it said. `first`: what that process does before it counts."""
+    done = subprocess.run(
+        [sys.executable, "-c", first + COUNTS, str(fetches)],
         cwd=ROOT,
         env=environment(PROMETHEUS_MULTIPROC_DIR=str(folder)),
+        stdout=subprocess.PIPE,
+        text=True,
         check=True,
         timeout=120,
     )
+    return done.stdout
 
 
 def test_what_one_process_counts_is_on_its_page() -> None:
@@ -133,6 +144,43 @@ def test_the_file_of_a_process_that_lives_is_not_folded(tmp_path: Path) -> None:
         == 3
     )
     assert alive.exists()
+
+
+def test_a_process_without_a_folder_says_so_once_and_works_on(tmp_path: Path) -> None:
+    said = count_elsewhere(tmp_path / "not there", 3)
+    assert said.count("metrics.off") == 1
+    assert "make the folder" in said
+
+
+def test_a_process_without_room_on_the_disk_counts_nothing_and_leaves_nothing(
+    tmp_path: Path,
+) -> None:
+    fresh_folder(tmp_path / "counts")
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+    assert "metrics.off" in count_elsewhere(tmp_path / "counts", 3, first=limit)
+    assert list((tmp_path / "counts").iterdir()) == []
+    # Those of the others are read.
+    count_elsewhere(tmp_path / "counts", 4)
+    found = read(SharedCounts(tmp_path / "counts"))
+    assert found[("aftercall_fetch_attempts_total", "succeeded")] == 4
+
+
+def test_a_processs_files_have_their_place_on_the_disk_from_the_start(tmp_path: Path) -> None:
+    fresh_folder(tmp_path / "counts")
+    count_elsewhere(tmp_path / "counts", 3)
+    files = list((tmp_path / "counts").glob("*.db"))
+    assert len(files) == 2
+    for file in files:
+        assert file.stat().st_size == RESERVED_BYTES
+        assert file.stat().st_blocks * 512 >= RESERVED_BYTES
+
+
+def test_a_folder_that_is_gone_costs_the_shared_counts_and_nothing_else(tmp_path: Path) -> None:
+    shared = SharedCounts(tmp_path / "counts")
+    assert read(shared) == {}
+    fresh_folder(tmp_path / "counts")
+    count_elsewhere(tmp_path / "counts", 3)
+    assert read(shared)[("aftercall_fetch_attempts_total", "succeeded")] == 3
 
 
 def test_a_fresh_folder_is_empty_and_its_owners_alone(tmp_path: Path) -> None:

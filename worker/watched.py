@@ -33,7 +33,18 @@ class Watched:
 
     def before_fork(self, settings: Settings) -> None:
         """Children count into a folder that this process can read."""
-        if settings.metrics_port and (folder := share_with_children()):
+        if not settings.metrics_port:
+            return
+        try:
+            folder = share_with_children()
+        except OSError as error:
+            log.warning(
+                "metrics.off",
+                why=f"no folder for the counts of the children: {error.strerror}",
+                cure="make the folder for temporary files writable, then restart",
+            )
+            return
+        if folder is not None:
             self._ends.append(lambda: shutil.rmtree(folder, ignore_errors=True))
 
     def start(
