@@ -146,7 +146,14 @@ def open_traces(settings: Settings, *, client: "redis.Redis", key: str) -> Trace
             why=f"{error.name} is not installed",
             cure="pip install 'aftercall[traces]', or unset OTEL_EXPORTER_OTLP_ENDPOINT",
         )
-        return Traces()
+    except Exception as error:
+        # The library reads variables of its own. Its words may quote them, so they are not shown.
+        log.warning(
+            "traces.off",
+            why=f"OpenTelemetry did not start: {type(error).__name__}",
+            cure="correct the OTEL_ variables, or unset OTEL_EXPORTER_OTLP_ENDPOINT",
+        )
+    return Traces()
 
 
 class OtlpTraces(Traces):

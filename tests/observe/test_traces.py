@@ -129,6 +129,19 @@ def test_without_an_endpoint_nothing_is_made_and_nothing_is_sent_along(stores: S
         assert traces.begin(1, 0) is None
 
 
+def test_a_wrong_variable_of_the_librarys_turns_traces_off_and_nothing_else(
+    stores: StoreUrls, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "-31337")
+    settings = make_settings(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1")
+    with redis_client(stores.redis_url) as client:
+        assert type(open_traces(settings, client=client, key="key")) is Traces
+    said = "".join(capsys.readouterr())
+    assert "traces.off" in said
+    assert "ValueError" in said
+    assert "31337" not in said
+
+
 def test_twenty2_is_told_the_span_of_its_request() -> None:
     place = Place(0xABC, 0xDEF)
     for traceparent in (place.traceparent, None):
