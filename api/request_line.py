@@ -24,8 +24,13 @@ from api.paths import WEBHOOK, is_webhook
 
 log = structlog.get_logger(__name__)
 
-#: Visible ASCII; digits alone may be a phone number, which no log shows.
-_SANE = re.compile(rb"(?!\+?[\d-]+$)[!-~]{1,128}", re.ASCII)
+_SANE = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+#: May be a phone number, which no log shows; in what follows it is chance.
+_NUMBER = re.compile(rb"\d(?:[._-]*\d){6}")
+_RANDOM = re.compile(
+    rb"(?=.*[a-f])(?:[0-9a-f]{16}|[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})",
+    re.IGNORECASE,
+)
 _HEADER = b"x-request-id"
 _SEEN = "aftercall.webhook"
 #: So many ids of a webhook stand in its line.
@@ -107,9 +112,11 @@ class RequestLine:
 
 def _sane_id(scope: Scope) -> str | None:
     given = [value for name, value in scope["headers"] if name == _HEADER]
-    if len(given) == 1 and _SANE.fullmatch(given[0]):
-        return str(given[0], "ascii")
-    return None
+    if len(given) != 1 or not _SANE.fullmatch(given[0]):
+        return None
+    if _NUMBER.search(given[0]) and not _RANDOM.fullmatch(given[0]):
+        return None
+    return str(given[0], "ascii")
 
 
 def _trace_of(scope: Scope) -> Place | None:

@@ -106,8 +106,15 @@ def test_a_webhook_is_followed_by_its_request_id_through_api_queue_and_worker(
 
 
 def test_a_request_id_that_is_not_sane_is_replaced(house: House) -> None:
-    for given in ("", "x" * 129, "919812345678", "+91-98123-45678", "two words", "naïve"):
+    phones = ("919812345678", "+91-98123-45678", "tel:+919812345678", "98123.45678", "id_9812345")
+    for given in ("", "x" * 129, "two words", "naïve", *phones):
         headers = {"X-Request-ID": given.encode()}
         answer = house.api.open("/healthz", headers=headers)
         assert re.fullmatch(r"[0-9a-f]{16}", answer.headers["x-request-id"]), given
     assert "98123" not in house.said("api")
+
+
+def test_a_request_id_that_is_random_is_kept_whatever_digits_it_has(house: House) -> None:
+    for given in ("123e4567-e89b-12d3-a456-426614174000", "0af7651916cd43dd8448eb211c80319c"):
+        answer = house.api.open("/healthz", headers={"X-Request-ID": given})
+        assert answer.headers["x-request-id"] == given
