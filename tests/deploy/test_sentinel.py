@@ -66,7 +66,7 @@ def test_the_queue_goes_on_through_our_own_transport_after_the_primary_is_lost(
             try:
                 connection.ensure_connection(max_retries=1)
                 connection.SimpleQueue("after").put("ring")
-            except (OSError, connection.connection_errors, connection.channel_errors):
+            except (OSError, *connection.connection_errors, *connection.channel_errors):
                 connection.close()
                 return False
             return True
