@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Sequence
 
+import structlog
 from celery import Celery, Task
 
 from aftercall.flows.keep import keep_in_turn
@@ -10,6 +11,8 @@ from aftercall.flows.sweep import sweep
 from aftercall.origins import RungBy
 from aftercall.queue import QueueName, TaskName
 from worker.process import Parts, WorkerProcess
+
+log = structlog.get_logger(__name__)
 
 
 def register_tasks(celery: Celery, process: WorkerProcess) -> None:
@@ -54,7 +57,11 @@ def register_tasks(celery: Celery, process: WorkerProcess) -> None:
     def sweep_due() -> None:
         service = process.parts().service
         # First: whatever a sweep comes upon, what is to be told goes out.
-        process.parts().notices.send_due()
+        try:
+            process.parts().notices.send_due()
+        except Exception:
+            # Whatever it is: calls that are due do not wait for it.
+            log.exception("notices.failed")
 
         def waiting_messages(queue: QueueName) -> int:
             return int(service.redis.llen(queue.value))
