@@ -93,6 +93,8 @@ class Position:
     middle_at: datetime | None = None
     #: So far each page was in order, and older than the one before.
     is_newest_first: bool = True
+    #: Of a second look: what a person should know of how the first one ended.
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,12 +178,12 @@ def next_position(
     seen = _after(page, position, window)
     end = _end_of(page, position, seen, window)
     if position.is_second_look:
-        return seen if end is None and missing else End()
+        return seen if end is None and missing else End(position.note)
     if end is None:
         return seen
     if position.page == 1 and position.cursor is None:
         return end
-    return Position(manner=position.manner, is_second_look=True)
+    return Position(manner=position.manner, is_second_look=True, note=end.note)
 
 
 def after_refusal(position: Position) -> Position | None:
@@ -212,6 +214,7 @@ def _after(page: LogPage, position: Position, window: Window) -> Position:
         is_newest_first=position.is_newest_first
         and _falls(times)
         and (middle is None or position.middle_at is None or middle <= position.middle_at),
+        note=position.note,
     )
 
 
@@ -286,6 +289,7 @@ def to_json(position: Position) -> dict[str, Any]:
         "old_pages": position.old_pages,
         "middle_at": position.middle_at and position.middle_at.isoformat(),
         "is_newest_first": position.is_newest_first,
+        "note": position.note,
     }
 
 
