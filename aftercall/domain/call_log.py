@@ -62,6 +62,8 @@ class LogPage:
     next_cursor: str | None = None
     has_more: bool | None = None
     total: int | None = None
+    #: What a person should know if the reading ends here.
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +136,9 @@ _KEPT_IDS = 1_000
 #: Ten million calls: nobody has as many, and a log that never ends has to end.
 MAX_PAGES = 100_000
 
+#: How a log may refuse the page after its last one.
+_NO_SUCH_PAGE = frozenset({400, 404, 422})
+
 REPEATS = (
     f"Twenty2 answered what it had answered before, {STALLS} pages in a row: either that was all, "
     "or it takes no page number, and older calls cannot be seen"
@@ -187,13 +192,25 @@ def next_position(
 
 
 def after_refusal(position: Position) -> Position | None:
-    """The same page, asked for in the next manner; None when there is none."""
-    if position.cursor is not None or position.manner is Manner.PLAIN:
+    """The first page, asked for in the next manner; None when there is none.
+
+    Further pages keep their manner: in another one a page may hold more or fewer calls, and begin
+    elsewhere.
+    """
+    if position.page > 1 or position.cursor is not None or position.manner is Manner.PLAIN:
         return None
-    manner = Manner(position.manner + 1)
-    if manner is Manner.PLAIN and position.page > 1:
+    return replace(position, manner=Manner(position.manner + 1))
+
+
+def page_behind_the_last(position: Position, status: int) -> LogPage | None:
+    """The empty page that a refusal stands for, after pages that were there; None: it is none."""
+    if position.page == 1 or position.cursor is not None or status not in _NO_SUCH_PAGE:
         return None
-    return replace(position, manner=manner)
+    return LogPage(
+        lines=(),
+        note=f"Twenty2 answered {status} to page {position.page}, "
+        "and that was taken for the end of the log",
+    )
 
 
 def _after(page: LogPage, position: Position, window: Window) -> Position:
@@ -229,7 +246,7 @@ def _end_of(page: LogPage, position: Position, seen: Position, window: Window) -
         is_empty = not page.lines and not page.unreadable
         has_more = not is_empty and page.has_more is not False
     if not has_more:
-        return End()
+        return End(page.note)
     if seen.stalls >= STALLS:
         return End(REPEATS)
     if position.manner is Manner.PLAIN and page.next_cursor is None:

@@ -35,6 +35,7 @@ from aftercall.domain.call_log import (
     after_refusal,
     choose,
     next_position,
+    page_behind_the_last,
 )
 from aftercall.domain.exchange import Answer, Exchange, NoAnswer
 from aftercall.domain.ids import new_id
@@ -238,6 +239,8 @@ def read_page(service: Service, job: PageJob, exchange: Exchange) -> PageRead:
     """What Twenty2 said, and what it means. A refusal blocks the workspace for all, at once."""
     exchange = without_credentials(exchange, job.credentials)
     reading = read_logs(exchange, now=service.clock())
+    if isinstance(reading, Refused):
+        reading = page_behind_the_last(job.claim.position, reading.status) or reading
     page, outcome = None, _meaning(reading)
     if isinstance(reading, LogPage):
         page = reading

@@ -347,6 +347,21 @@ def test_a_page_that_fails_is_tried_again_later(
     assert counts(read_on(service, twentytwo, id_)) == (3, 0, 3)
 
 
+@pytest.mark.parametrize("fault", [Fault.NOT_FOUND, Fault.BAD_REQUEST, Fault.UNPROCESSABLE])
+def test_a_log_that_refuses_the_page_after_its_last_one_is_read_to_its_end(
+    service: Service, simulator: Simulator, twentytwo: Twenty2, fault: Fault
+) -> None:
+    simulator.twentytwo.make_calls(SOME)
+    id_ = start(service)
+    read_on(service, twentytwo, id_, steps=3)
+    simulator.twentytwo.fail_next_logs(fault)
+    view = read_on(service, twentytwo, id_)
+    assert (view.state, view.last_error) == ("done", None)
+    assert "to page 4, and that was taken for the end" in str(view.note)
+    # The three, the refused one, and the beginning once more.
+    assert (view.pages_read, *counts(view)) == (5, SOME, 0, SOME)
+
+
 def test_a_log_that_never_answers_is_given_up_with_a_reason(
     service: Service, simulator: Simulator, twentytwo: Twenty2, clock: Clock
 ) -> None:
