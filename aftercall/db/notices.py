@@ -278,12 +278,17 @@ class ClaimedNotice:
     lease_token: uuid.UUID
 
 
+# None overtakes an older one about the same: that something is over comes after it began.
 _CLAIM = text(
     """
     UPDATE notices SET state = 'sending', lease_token = :token, lease_until = :until
     WHERE id = ANY (ARRAY (
-      SELECT id FROM notices WHERE state = 'queued' AND due_at <= :now
-      ORDER BY due_at, id LIMIT :count FOR UPDATE SKIP LOCKED
+      SELECT n.id FROM notices n WHERE n.state = 'queued' AND n.due_at <= :now
+        AND NOT EXISTS (
+          SELECT FROM notices o
+          WHERE o.subject = n.subject AND o.id < n.id AND o.state IN ('queued', 'sending')
+        )
+      ORDER BY n.due_at, n.id LIMIT :count FOR UPDATE OF n SKIP LOCKED
     ))
     RETURNING id, type, body, attempts, due_at
     """
@@ -293,7 +298,7 @@ _CLAIM = text(
 def claim_notices(
     executor: Executor, *, now: datetime, lease: timedelta, count: int
 ) -> list[ClaimedNotice]:
-    """The longest due first."""
+    """The longest due first; of a subject only the oldest that has not come to its end."""
     token = uuid.uuid4()
     asked = {"now": now, "token": token, "until": now + lease, "count": count}
     rows = executor.execute(_CLAIM, asked).mappings()

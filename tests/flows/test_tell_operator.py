@@ -429,6 +429,46 @@ def test_what_is_due_goes_in_its_order_without_waiting_for_the_next_sweep(
     assert [body["data"]["destination"] for body in ears.bodies] == names
 
 
+def test_no_notice_overtakes_an_older_one_about_the_same(
+    service: Service, clock: Clock, ears: Ears
+) -> None:
+    accept_rows(service, ["c1"])
+    block(service, "credentials", timedelta(minutes=3))
+    ears.answer = answer(status="500 Internal Server Error")
+    tell(service)
+    set_workspace(
+        service, WORKSPACE.id, WorkspaceSpec.model_validate({"api_key": "new", "api_secret": "new"})
+    )
+    ears.answer = answer()
+    note_changes(service)
+    sender = HookSender(guard=service.guard())
+    notices = NoticeSender(service, sender)
+    notices.send_due()
+    assert notices.close(20)
+    blocked, released = rows(service)
+    # The newer one is due, and waits.
+    assert (blocked.state, released.state) == (NoticeState.QUEUED, NoticeState.QUEUED)
+    assert released.due_at <= clock.now < blocked.due_at
+    clock.now = blocked.due_at
+    send(service)
+    sender.close()
+    assert ears.told == ["workspace.blocked", "workspace.blocked", "workspace.released"]
+
+
+def test_a_notice_that_was_given_up_holds_up_none(service: Service, ears: Ears) -> None:
+    accept_rows(service, ["c1"])
+    block(service, "credentials", timedelta(minutes=3))
+    ears.answer = answer(status="422 Unprocessable Content")
+    tell(service)
+    assert [row.state for row in rows(service)] == [NoticeState.DEAD]
+    set_workspace(
+        service, WORKSPACE.id, WorkspaceSpec.model_validate({"api_key": "new", "api_secret": "new"})
+    )
+    ears.answer = answer()
+    tell(service)
+    assert ears.told == ["workspace.blocked", "workspace.released"]
+
+
 def test_a_notice_whose_worker_was_lost_goes_again(
     service: Service, clock: Clock, ears: Ears
 ) -> None:
