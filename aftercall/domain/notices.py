@@ -47,7 +47,11 @@ KNOWN_REASONS = 50
 OTHER_REASONS = "other reasons"
 
 _LONGEST_REASON = 160
-_NUMBER = re.compile(r"\+?\d(?:[ -]?\d){6,}")
+#: A date, with its time of day or without, which stays; else what may be a phone number.
+_NUMBER = re.compile(
+    r"((?<![\d+-])20\d\d-[01]\d-[0-3]\d(?:[ T][0-2]\d:[0-5]\d)?(?![ -]?\d))"
+    r"|\+?\d(?:[ -]?\d){6,}"
+)
 _ADDRESS = re.compile(r"\S+@\S+")
 
 
@@ -116,7 +120,7 @@ def plain_reason(reason: str | None) -> str:
     first, _, rest = " ".join((reason or "").split()).partition(": ")
     if first.startswith("gave up") and rest:
         first = f"{first}: {rest.partition(': ')[0]}"
-    said = _ADDRESS.sub("***", _NUMBER.sub("***", first))
+    said = _ADDRESS.sub("***", _NUMBER.sub(lambda found: found[1] or "***", first))
     return said[:_LONGEST_REASON] or "no reason was written down"
 
 

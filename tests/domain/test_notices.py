@@ -78,6 +78,12 @@ def test_what_comes_and_goes_every_minute_is_told_once_in_a_while(is_bad: list[b
         ("the destination's mapping failed: 9414077000", "the destination's mapping failed"),
         ("no person has 94140 77000", "no person has ***"),
         ("no person has +91-94140-77000", "no person has ***"),
+        ("no person has 2026-11-01-555", "no person has ***"),
+        (
+            "Every delivery has failed since 2026-11-01 10:00 UTC",
+            "Every delivery has failed since 2026-11-01 10:00 UTC",
+        ),
+        ("since 2026-11-01T10:00:05Z or 2026-11-01", "since 2026-11-01T10:00:05Z or 2026-11-01"),
         ("asha@example.com is taken", "*** is taken"),
         (
             "no complete answer from 127.0.0.1:38239: IncompleteRead",
