@@ -24,6 +24,7 @@ from aftercall.domain.call_log import (
     to_json,
 )
 from aftercall.domain.states import Priority
+from aftercall.domain.work import FOUND_IN_LOG
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,11 +172,17 @@ def known_calls(executor: Executor, workspace_id: str, call_ids: Sequence[str]) 
     return frozenset(rows.scalars())
 
 
+# What a reading has found itself has the log's id. Of an id from a list nobody knows how old it is.
 _UNFETCHED_SINCE = text(
-    """
-    SELECT min(c.received_at) FROM calls c
+    f"""
+    SELECT min(CASE WHEN c.priority < :backfill THEN c.received_at ELSE to_timestamp(0) END)
+    FROM calls c
     WHERE c.workspace_id = :workspace_id AND c.state IN ('queued', 'fetching')
-      AND c.priority < :backfill AND c.revision = 0
+      AND c.revision = 0
+      AND NOT EXISTS (
+        SELECT FROM events e WHERE e.workspace_id = c.workspace_id AND e.call_id = c.call_id
+          AND e.type = '{FOUND_IN_LOG}'
+      )
       AND EXISTS (
         SELECT FROM calls o WHERE o.workspace_id = :workspace_id AND o.answered_call_id IS NOT NULL
       )
@@ -186,7 +193,8 @@ _UNFETCHED_SINCE = text(
 def nameless_since(executor: Executor, workspace_id: str) -> datetime | None:
     """Since when calls came whose other id is not known yet: they wait for their first fetch.
 
-    None when there are none, or when no call of the workspace has another id.
+    Before every call, while ids from a list are among them. None when there are none, or when no
+    call of the workspace has another id.
     """
     found = executor.execute(
         _UNFETCHED_SINCE, {"workspace_id": workspace_id, "backfill": Priority.BACKFILL}

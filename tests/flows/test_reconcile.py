@@ -14,7 +14,7 @@ from aftercall.domain.call_log import PAGE_SIZE
 from aftercall.domain.plans import MAX_LAPSES
 from aftercall.domain.schedules import FETCH_ATTEMPTS
 from aftercall.domain.states import CallState, Priority
-from aftercall.domain.work import FOUND_IN_LOG, Credentials
+from aftercall.domain.work import FOUND_IN_LOG, UNSPECIFIED, Credentials
 from aftercall.embedded import StoreUrls
 from aftercall.flows.claim_calls import LEASE, claim_with_permits
 from aftercall.flows.configure_workspaces import WorkspaceSpec, set_workspace
@@ -165,6 +165,34 @@ def test_where_ids_have_two_spellings_what_may_be_waiting_under_the_other_is_lef
         )
     assert read_on(service, twentytwo, start(service)).missing == 1
     assert old in calls_here(service)
+
+
+def test_ids_from_a_list_that_may_name_the_same_calls_differently_are_waited_for(
+    service: Service, simulator: Simulator, twentytwo: Twenty2, clock: Clock
+) -> None:
+    fetched, *listed = simulator.twentytwo.make_calls(3, status="completed")
+    accept(service, [fetched])
+    with service.database.transaction() as session:
+        session.execute(
+            text("UPDATE calls SET answered_call_id = 'call_x', state = 'fetched', revision = 1")
+        )
+    # Long after they began: when they came says nothing of that.
+    clock.now += timedelta(days=2)
+    accept(service, ["its other id"], type=UNSPECIFIED, priority=Priority.BACKFILL)
+    view = read_on(service, twentytwo, start(service))
+    assert (view.missing, view.under_way) == (0, 2)
+    with service.database.transaction() as session:
+        session.execute(
+            text(
+                "UPDATE calls SET answered_call_id = :listed, state = 'fetched', revision = 1 "
+                "WHERE state = 'queued'"
+            ),
+            {"listed": listed[0]},
+        )
+    assert read_on(service, twentytwo, start(service)).missing == 1
+    # Its own finds wait for their first fetch, and hold up none.
+    simulator.twentytwo.make_calls(1, status="completed")
+    assert read_on(service, twentytwo, start(service)).missing == 1
 
 
 def test_a_webhook_that_comes_late_is_no_second_call(
