@@ -170,7 +170,10 @@ def step_here(service: Service, twentytwo: Twenty2, id_: uuid.UUID) -> bool:
 
 
 def claim_pages(service: Service, ids: Sequence[uuid.UUID]) -> list[PageJob]:
-    """Those of these that may be asked for right now, leased, with their permits taken."""
+    """Those of these that may be asked for right now, leased, with their permits taken.
+
+    redis.RedisError when not even the first permit can be had.
+    """
     now = service.clock()
     with service.database.statements() as connection:
         due = reconciliations_db.due_reconciliations(
@@ -181,12 +184,21 @@ def claim_pages(service: Service, ids: Sequence[uuid.UUID]) -> list[PageJob]:
             return []
         access = workspaces_db.access_to(connection, sorted(set(wanted.values())))
     keys = open_credentials(service, access, now=now)
-    jobs = (
-        _claim(service, id_, access[workspace_id], keys[workspace_id], now=now)
-        for id_, workspace_id in wanted.items()
-        if workspace_id in keys
-    )
-    return [job for job in jobs if job is not None]
+    jobs: list[PageJob] = []
+    for id_, workspace_id in wanted.items():
+        if workspace_id not in keys:
+            continue
+        try:
+            job = _claim(service, id_, access[workspace_id], keys[workspace_id], now=now)
+        except redis.RedisError as error:
+            if not jobs:
+                raise
+            # Those that are leased are read.
+            log.warning("limiter.unreachable", error=type(error).__name__)
+            break
+        if job is not None:
+            jobs.append(job)
+    return jobs
 
 
 def _claim(
@@ -215,8 +227,8 @@ def _claim(
         return None
     job = PageJob(claim, credentials, lane)
     if claim.lapses >= MAX_LAPSES:
-        service.limiter.give_back(lane, grant, grant.total)
         _give_up(service, job, now=now)
+        service.limiter.give_back(lane, grant, grant.total)
         return None
     return job
 

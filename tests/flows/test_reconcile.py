@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import pytest
+import redis
 from sqlalchemy import select, text
 
 from aftercall.db.forgotten import note_forgotten
@@ -286,6 +287,21 @@ def test_whoever_lost_the_lease_writes_nothing(
     record_pages(service, [read_page(service, job, exchange)])
     assert show_reconciliation(service, id_) == before
     assert counts(read_on(service, twentytwo, id_)) == (SOME, 0, SOME)
+
+
+def test_a_permit_that_cannot_be_had_costs_the_pages_before_it_nothing(
+    service: Service, simulator: Simulator
+) -> None:
+    set_workspace(
+        service, "other", WorkspaceSpec.model_validate({"api_key": "key", "api_secret": "secret"})
+    )
+    first = start(service)
+    other = start_reconciliation(service, "other").id
+    # Redis refuses to count there.
+    service.redis.set("aftercall:limit:{workspace:other}", "no set")
+    with pytest.raises(redis.RedisError):
+        claim_pages(service, [other])
+    assert [job.claim.id for job in claim_pages(service, [first, other])] == [first]
 
 
 def test_a_page_that_costs_its_process_again_and_again_ends_it_with_a_reason(
