@@ -22,6 +22,7 @@ from aftercall.domain.call_log import (
     ReconciliationState,
     from_json,
     to_json,
+    to_json_at_end,
 )
 from aftercall.domain.states import Priority
 from aftercall.domain.work import FOUND_IN_LOG
@@ -226,7 +227,7 @@ def record_page(executor: Executor, record: PageRecord, *, now: datetime) -> Non
         {
             "id": record.claim.id,
             "state": record.state.value,
-            "position": _as_text(record.position),
+            "position": _as_text(record),
             "due_at": record.due_at,
             "attempts": record.attempts,
             "error": record.error,
@@ -352,5 +353,10 @@ def add_workspace(executor: Executor, workspace_id: str) -> None:
     executor.execute(_ADD_OWN, {"id": workspace_id})
 
 
-def _as_text(position: Position) -> str:
-    return orjson.dumps(to_json(position)).decode()
+def _as_text(record: PageRecord) -> str:
+    goes_on = record.state is ReconciliationState.RUNNING or (
+        record.state is ReconciliationState.FAILED
+        and record.claim.kind is ReconciliationKind.BY_HAND
+    )
+    stored = to_json(record.position) if goes_on else to_json_at_end(record.position)
+    return orjson.dumps(stored).decode()

@@ -372,6 +372,32 @@ def forget_people(executor: Executor, *, before: datetime, count: int) -> int:
     return int(gone.rowcount)
 
 
+# ---- readings of the log that came to their end --------------------------------
+
+# From the last complete one the next periodic one looks back: it stays, however old.
+_FORGET_RECONCILIATIONS = text(
+    """
+    DELETE FROM reconciliations WHERE id IN (
+      SELECT r.id FROM reconciliations r
+      WHERE r.state <> 'running' AND r.finished_at < :before AND (
+        r.state <> 'done' OR EXISTS (
+          SELECT FROM reconciliations n
+          WHERE n.workspace_id = r.workspace_id AND n.id > r.id AND n.state = 'done'
+            AND (n.kind = 'periodic' OR n.since IS NULL AND n.until IS NULL)
+        )
+      )
+      LIMIT :count FOR UPDATE OF r SKIP LOCKED
+    )
+    """
+)
+
+
+def forget_reconciliations(executor: Executor, *, before: datetime, count: int) -> int:
+    """Those that ended before then, but for the newest that was read to its end."""
+    gone: Any = executor.execute(_FORGET_RECONCILIATIONS, {"before": before, "count": count})
+    return int(gone.rowcount)
+
+
 # ---- for those who look ------------------------------------------------------
 
 

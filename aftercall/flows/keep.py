@@ -50,6 +50,8 @@ STEP_OF_CALLS = 100
 MIN_FILE_AGE = timedelta(days=1)
 #: A sync remembers for an hour whom it made.
 PEOPLE_KEPT = timedelta(days=1)
+#: Readings of Twenty2's log that came to their end.
+RECONCILIATIONS_KEPT = timedelta(days=90)
 _TABLE_OF = {DataKind.RAW_EVENTS: WEBHOOKS, DataKind.ATTEMPTS: ATTEMPTS}
 _TRIES = 4
 _PAUSE = 0.3
@@ -160,6 +162,7 @@ class _Round:
             ("media", self._media),
             ("calls", self._calls),
             ("people", self._people),
+            ("reconciliations", self._reconciliations),
             ("files", lambda: self._files(folders)),
         ]
         try:
@@ -297,6 +300,14 @@ class _Round:
         before = self._now - PEOPLE_KEPT
         while self._step(
             lambda session: retention_db.forget_people(session, before=before, count=STEP), "people"
+        ):
+            pass
+
+    def _reconciliations(self) -> None:
+        before = self._now - RECONCILIATIONS_KEPT
+        while self._step(
+            lambda session: retention_db.forget_reconciliations(session, before=before, count=STEP),
+            "reconciliations",
         ):
             pass
 

@@ -15,6 +15,7 @@ from aftercall.domain.call_log import (
     ReconciliationState,
     from_json,
     to_json,
+    to_json_at_end,
 )
 from aftercall.domain.ids import new_id
 from aftercall.flows.audit import Actor, record
@@ -262,6 +263,7 @@ def _is_running(workspace_id: str, id_: uuid.UUID | None) -> Conflict:
 def _cancel(row: Reconciliation, *, now: datetime) -> None:
     row.state, row.finished_at = ReconciliationState.CANCELED, now
     row.lease_token = row.lease_until = None
+    row.position = to_json_at_end(from_json(row.position))
 
 
 def _get(session: Session, id_: uuid.UUID, *, for_change: bool = False) -> Reconciliation:

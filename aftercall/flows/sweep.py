@@ -46,6 +46,8 @@ LAST_CHANCES = 50
 RING_ALONE_EVERY = 60
 #: Seconds between two looks for what is past its time.
 KEEP_EVERY = 3_600
+#: Seconds between two looks for workspaces whose log was not read for long enough.
+RECONCILE_EVERY = 60
 
 
 def sweep(service: Service, *, waiting_messages: Callable[[QueueName], int]) -> None:
@@ -84,9 +86,11 @@ def sweep(service: Service, *, waiting_messages: Callable[[QueueName], int]) -> 
     except redis.RedisError as error:
         log.warning("limiter.unreachable", error=type(error).__name__)
     # What people look at comes last, and stands in nobody's way.
-    for part in (_count, step_replays, start_periodic, note_changes):
+    for part in (_count, step_replays, _start_periodic, note_changes):
         try:
             part(service)
+        except redis.RedisError as error:
+            log.warning("sweep.part_failed", part=part.__name__, error=type(error).__name__)
         except DBAPIError as error:
             log.warning("sweep.part_failed", part=part.__name__, error=type(error.orig).__name__)
 
@@ -94,6 +98,11 @@ def sweep(service: Service, *, waiting_messages: Callable[[QueueName], int]) -> 
 def _count(service: Service) -> None:
     with service.database.transaction() as session:
         count_activity(session)
+
+
+def _start_periodic(service: Service) -> None:
+    if service.redis.set("aftercall:reconciled", "1", nx=True, ex=RECONCILE_EVERY):
+        start_periodic(service)
 
 
 def _offer_calls(service: Service, *, now: datetime) -> None:

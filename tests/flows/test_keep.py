@@ -9,16 +9,18 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, select, text
 from sqlalchemy.orm import Session
 
 from aftercall.db.activity import count_activity
 from aftercall.db.call_search import CallQuery
+from aftercall.db.models import Reconciliation
 from aftercall.db.partitions import ATTEMPTS, PARTITIONED, WEBHOOKS, rows_in_default
 from aftercall.db.replays import ReplayConditions
 from aftercall.db.retention import take_turn
 from aftercall.db.schema import migrate
 from aftercall.db.session import Database, database_url
+from aftercall.domain.ids import new_id
 from aftercall.domain.retention import following, month_of
 from aftercall.domain.states import DeliveryState
 from aftercall.embedded import StoreUrls
@@ -27,7 +29,7 @@ from aftercall.flows.backfill_destination import backfill_destination
 from aftercall.flows.configure_destinations import disable_destination, enable_destination
 from aftercall.flows.errors import Conflict, NotFound
 from aftercall.flows.export_calls import export_calls
-from aftercall.flows.keep import MIN_FILE_AGE, Kept, keep
+from aftercall.flows.keep import MIN_FILE_AGE, RECONCILIATIONS_KEPT, Kept, keep
 from aftercall.flows.look import list_calls, show_call
 from aftercall.flows.preview_destination import show_request
 from aftercall.flows.replay import preview_replay, refetch_call, replay_delivery, replay_matching
@@ -434,6 +436,48 @@ def test_two_calls_of_one_webhook_lose_it_with_the_last(
         session.execute(text("UPDATE calls SET state = 'dead'"))
     assert kept(service, tmp_path).removed == {"calls": 1}
     assert (count(service, "events"), count(service, "webhooks")) == (0, 0)
+
+
+def test_readings_of_the_log_go_when_they_ended_long_ago_but_for_the_newest_complete_one(
+    service: Service, clock: Clock, tmp_path: Path
+) -> None:
+    accept(service, ["call_1"])
+    old = clock.now
+    clock.now += RECONCILIATIONS_KEPT + DAY
+    some = {
+        "an old complete one": ("periodic", "done", None, old),
+        "the newest complete one": ("by_hand", "done", None, old),
+        "the newest one": ("by_hand", "done", old, old),
+        "a failed one": ("periodic", "failed", None, old),
+        "a canceled one": ("by_hand", "canceled", None, old),
+        "a young one": ("periodic", "failed", None, clock.now - DAY),
+        "a running one": ("by_hand", "running", None, None),
+    }
+    with service.database.transaction() as session:
+        for note, (kind, state, since, finished_at) in some.items():
+            session.add(
+                Reconciliation(
+                    id=new_id(),
+                    workspace_id=WORKSPACE.id,
+                    kind=kind,
+                    state=state,
+                    since=since,
+                    note=note,
+                    due_at=old,
+                    created_at=old,
+                    finished_at=finished_at,
+                )
+            )
+            session.flush()
+    assert kept(kept_for(service), tmp_path).removed == {"reconciliations": 3}
+    with service.database.transaction() as session:
+        left = set(session.scalars(select(Reconciliation.note)))
+    assert left == {
+        "the newest complete one",
+        "the newest one",
+        "a young one",
+        "a running one",
+    }
 
 
 def test_what_happened_is_still_counted(

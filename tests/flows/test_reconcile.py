@@ -10,7 +10,7 @@ import redis
 from sqlalchemy import select, text
 
 from aftercall.db.forgotten import note_forgotten
-from aftercall.db.models import Call, Event
+from aftercall.db.models import Call, Event, Reconciliation
 from aftercall.domain.call_log import PAGE_SIZE
 from aftercall.domain.plans import MAX_LAPSES
 from aftercall.domain.schedules import FETCH_ATTEMPTS
@@ -391,6 +391,19 @@ def test_a_page_that_fails_is_tried_again_later(
     assert counts(read_on(service, twentytwo, id_)) == (3, 0, 3)
 
 
+def test_of_one_that_came_to_its_end_no_ids_are_kept(
+    service: Service, simulator: Simulator, twentytwo: Twenty2
+) -> None:
+    simulator.twentytwo.make_calls(SOME)
+    canceled = start(service)
+    read_on(service, twentytwo, canceled, steps=2)
+    assert cancel_reconciliation(service, canceled).page == 3
+    read_on(service, twentytwo, start(service))
+    with service.database.transaction() as session:
+        positions = session.scalars(select(Reconciliation.position).order_by(Reconciliation.id))
+        assert list(positions) == [{"page": 3}, {"page": 1}]
+
+
 @pytest.mark.parametrize("fault", [Fault.NOT_FOUND, Fault.BAD_REQUEST, Fault.UNPROCESSABLE])
 def test_a_log_that_refuses_the_page_after_its_last_one_is_read_to_its_end(
     service: Service, simulator: Simulator, twentytwo: Twenty2, fault: Fault
@@ -600,6 +613,21 @@ def test_a_sweep_rings_for_its_pages_and_a_worker_reads_them(
         _until_idle(reconciler)
     assert reconciler.close(10)
     assert counts(show_reconciliation(service, id_)) == (SOME, 0, SOME)
+
+
+def test_sweeps_look_once_a_minute_for_logs_that_were_not_read_for_long(
+    service: Service, clock: Clock
+) -> None:
+    accept(service, ["call_1"])
+    sweep(service, waiting_messages=lambda _: 0)
+    clock.now += service.settings.reconcile_every + timedelta(seconds=60)
+    sweep(service, waiting_messages=lambda _: 0)
+    assert list_reconciliations(service).items == []
+    # As when the minute is over.
+    assert 0 < service.redis.ttl("aftercall:reconciled") <= 60
+    service.redis.delete("aftercall:reconciled")
+    sweep(service, waiting_messages=lambda _: 0)
+    assert len(list_reconciliations(service).items) == 1
 
 
 def _until_idle(reconciler: Reconciler) -> None:
