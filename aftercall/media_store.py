@@ -7,6 +7,7 @@ nobody but its owner can read it.
 """
 
 import hashlib
+import re
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,11 @@ from fsspec.implementations.local import LocalFileSystem
 
 #: Of a million calls a thousand files are in each, on the average.
 FOLDERS = 1_000
+#: A file as the store names it: its call's row, its kind, and whether it was never finished.
+FILE_PATH = re.compile(
+    r"[0-9]{3}/(?P<row>[0-9]{1,18})-(?P<kind>recording|transcript)-[0-9a-f]{16}"
+    r"(?P<unfinished>\.[0-9a-f]{32}\.part)?"
+)
 
 
 class MediaStoreError(Exception):

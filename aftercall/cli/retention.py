@@ -17,11 +17,23 @@ _TELL_EVERY = 5_000
 
 @click.command()
 @click.option("--run", "does_run", is_flag=True, help="Remove now what is past its time.")
+@click.option(
+    "--unnamed-files",
+    "removes_unnamed",
+    is_flag=True,
+    help="With --run: media files that no row of this database names, too. They may be another "
+    "installation's.",
+)
 @click.option("--json", "as_json", is_flag=True, help="As an object.")
-def retention(*, does_run: bool, as_json: bool) -> None:
+def retention(*, does_run: bool, removes_unnamed: bool, as_json: bool) -> None:
     """What is kept for how long, what there is, and what goes next."""
+    if removes_unnamed and not does_run:
+        raise click.UsageError(
+            "--unnamed-files goes with --run; `aftercall retention --run` alone says how many "
+            "there are, and leaves them"
+        )
     with open_session() as service:
-        kept = _run(service) if does_run else None
+        kept = _run(service, removes_unnamed=removes_unnamed) if does_run else None
         found = show_retention(service)
         if as_json:
             show_json(found)
@@ -35,7 +47,7 @@ def retention(*, does_run: bool, as_json: bool) -> None:
         sys.exit(1)
 
 
-def _run(service: Service) -> Kept:
+def _run(service: Service, *, removes_unnamed: bool) -> Kept:
     told: dict[str, int] = {}
 
     def tell(what: str, count: int) -> None:
@@ -43,13 +55,19 @@ def _run(service: Service) -> Kept:
             told[what] = count
             say_aside(f"removing: {what} {count:,}")
 
-    kept = keep(service, MediaStore(service.settings.media_root), by=CLI, tell=tell)
+    store = MediaStore(service.settings.media_root)
+    kept = keep(service, store, by=CLI, tell=tell, removes_unnamed=removes_unnamed)
     for name in kept.made:
         say_aside(f"made: {name}")
     for name in kept.dropped:
         say_aside(f"dropped: {name}")
     for what, count in sorted(kept.removed.items()):
         say_aside(f"removed: {what} {count:,}")
+    if kept.unnamed:
+        say_aside(
+            f"left alone: {kept.unnamed:,} media files that no row of this database names. When no "
+            "other installation uses the media store, --unnamed-files removes them."
+        )
     for fault in kept.faults:
         say_aside(f"not done: {fault}")
     if not (kept.made or kept.has_removed or kept.faults):

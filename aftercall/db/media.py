@@ -75,6 +75,8 @@ class ClaimedMedia:
     due_at: datetime
     source_url: str | None = field(repr=False)
     source_expires_at: datetime | None
+    #: Of the file that is there already, and that this one will replace.
+    path: str | None
 
     @property
     def key(self) -> tuple[int, str]:
@@ -103,7 +105,7 @@ _CLAIM = text(
     ) AS due, calls c
     WHERE m.call_row_id = due.call_row_id AND m.kind = due.kind AND c.id = m.call_row_id
     RETURNING m.call_row_id, m.kind, c.call_id, c.workspace_id, m.attempts, m.links_asked,
-      m.due_at, m.source_url, m.source_expires_at
+      m.due_at, m.source_url, m.source_expires_at, m.path
     """
 )
 
@@ -236,6 +238,21 @@ def _row(record: MediaRecord) -> dict[str, object]:
         "content_type": file and file.content_type,
         "source_url": claim.source_url,
     }
+
+
+# While it is locked nobody claims it, and so nobody writes that file anew.
+_LOCK_REPLACED = text(
+    """
+    SELECT FROM media WHERE call_row_id = :id AND kind = :kind AND state <> 'fetching'
+      AND path <> :old_path FOR UPDATE
+    """
+)
+
+
+def lock_replaced(executor: Executor, claim: ClaimedMedia) -> bool:
+    """Whether the file that was there at the claim can go, until the transaction's end."""
+    asked = {"id": claim.call_row_id, "kind": claim.kind, "old_path": claim.path}
+    return executor.execute(_LOCK_REPLACED, asked).first() is not None
 
 
 _KNOWN_CALLS = text("SELECT id FROM calls WHERE id = ANY(:ids)")

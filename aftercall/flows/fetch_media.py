@@ -22,6 +22,7 @@ from aftercall.db.media import (
     claim_media,
     due_media,
     known_calls,
+    lock_replaced,
     record_media,
 )
 from aftercall.domain.exchange import Answer, Exchange, Failure, NoAnswer
@@ -208,11 +209,14 @@ class MediaFetcher:
     def _write(self, results: list[Tried]) -> None:
         now = self._service.clock()
         records = [self._to_record(result, now=now) for result in results]
-        self._service.database.run(lambda connection: record_media(connection, records, now=now))
+        ours = self._service.database.run(
+            lambda connection: record_media(connection, records, now=now)
+        )
         self._service.counters.media(
             (record.claim.kind.value, record.step.state.value) for record in records
         )
         self._drop_forgotten([one for one in results if one.file is not None])
+        self._drop_replaced([one for one in results if one.claim.key in ours])
         for result, record in zip(results, records, strict=True):
             _log(result, record)
 
@@ -239,10 +243,23 @@ class MediaFetcher:
         for one in stored:
             if one.file is None or one.claim.call_row_id in known:
                 continue
-            try:
-                self._store.remove(one.file.path)
-            except MediaStoreError as error:
-                log.error("media.not_removed", path=one.file.path, why=str(error))
+            self._remove(one.file.path)
+
+    def _drop_replaced(self, recorded: list[Tried]) -> None:
+        """The files that were there before, and that no row names from now on."""
+        for one in recorded:
+            old = one.claim.path
+            if one.file is None or old is None or old == one.file.path:
+                continue
+            with self._service.database.transaction() as session:
+                if lock_replaced(session, one.claim):
+                    self._remove(old)
+
+    def _remove(self, path: str) -> None:
+        try:
+            self._store.remove(path)
+        except MediaStoreError as error:
+            log.error("media.not_removed", path=path, why=str(error))
 
     def _go_on(self, _: list[Tried]) -> None:
         """Where more was due than there was room for, the next go now, not at the next sweep."""

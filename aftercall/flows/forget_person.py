@@ -285,11 +285,20 @@ class _Forgetting:
             )
             with self._service.database.transaction() as session:
                 is_ours = replace_transcript(session, row_id, path, file=file)
+                if is_ours:
+                    # While the row can still go back: nothing would lead to that file any more.
+                    self._remove_old(path)
             if is_ours:
                 place = ("media store", "transcript")
                 self._redacted[place] = self._redacted.get(place, 0) + 1
         for row_id in call_row_ids or ():
             self._remove_old_transcripts(row_id)
+
+    def _remove_old(self, path: str) -> None:
+        try:
+            self._store.remove(path)
+        except MediaStoreError as error:
+            raise Conflict(f"{error}: a transcript is as it was, try again") from None
 
     def _remove_old_transcripts(self, call_row_id: int) -> None:
         """Files of other revisions, or of a turn of ours that was broken off."""

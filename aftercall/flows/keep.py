@@ -2,10 +2,10 @@
 
 Any number may run at once: each step takes a turn, and is safe without. A step is small, and
 what is not done when the time is over goes on in the next round. Nothing that is not settled
-is removed, and a file goes before the row that names it, so that none is left behind.
+is removed, and a file goes before the row that names it, so that none is left behind. A file
+that no row names stays, unless somebody asks: it may be another installation's.
 """
 
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,7 +34,7 @@ from aftercall.db.retention import OldMedia
 from aftercall.domain.retention import DataKind, Partition, missing_months, over
 from aftercall.flows.audit import Actor, note
 from aftercall.flows.service import Service
-from aftercall.media_store import FOLDERS, MediaStore, MediaStoreError
+from aftercall.media_store import FILE_PATH, FOLDERS, MediaStore, MediaStoreError
 
 log = structlog.get_logger(__name__)
 
@@ -73,6 +73,8 @@ class Kept:
     dropped: list[str] = field(default_factory=list)
     #: Rows, or files, by what they were.
     removed: dict[str, int] = field(default_factory=dict)
+    #: Files a day old that no row of this database names, and that were left alone.
+    unnamed: int = 0
     #: What could not be done, and why.
     faults: list[str] = field(default_factory=list)
     #: Whether everything had its turn.
@@ -105,12 +107,16 @@ def keep(
     folders: Iterable[int] = range(FOLDERS),
     by: Actor = RETENTION,
     tell: Tell | None = None,
+    removes_unnamed: bool = False,
 ) -> Kept:
     """One round. `folders`: of the store, to be looked through for files that no row names.
 
-    `tell`: called with what was removed so far, and how many of it.
+    `tell`: called with what was removed so far, and how many of it. `removes_unnamed`: those
+    files, too; somebody has made sure that no other installation has them.
     """
-    round_ = _Round(service, store, Kept(), budget=budget, tell=tell)
+    round_ = _Round(
+        service, store, Kept(), budget=budget, tell=tell, removes_unnamed=removes_unnamed
+    )
     try:
         round_.run(folders)
     except _NotOurTurn:
@@ -124,6 +130,7 @@ def keep(
             made=kept.made,
             dropped=kept.dropped,
             removed=kept.removed,
+            unnamed=kept.unnamed,
             faults=kept.faults,
             is_complete=kept.is_complete,
         )
@@ -145,6 +152,7 @@ class _Round:
         *,
         budget: timedelta | None,
         tell: Tell | None,
+        removes_unnamed: bool,
     ) -> None:
         self.kept = kept
         self._service = service
@@ -153,6 +161,7 @@ class _Round:
         self._retention = service.settings.retention
         self._ends = None if budget is None else time.monotonic() + budget.total_seconds()
         self._tell = tell
+        self._removes_unnamed = removes_unnamed
 
     def run(self, folders: Iterable[int]) -> None:
         parts: list[tuple[str, Callable[[], None]]] = [
@@ -325,9 +334,13 @@ class _Round:
             named = retention_db.named_paths(session, files)
         for one in files:
             path = one.path or ""
-            if path not in named and self._is_forgotten(path):
+            if path in named or not self._is_forgotten(path):
+                continue
+            if self._removes_unnamed or _is_unfinished(path):
                 self._store.remove(path)
                 self._count("files", 1)
+            else:
+                self.kept.unnamed += 1
 
     def _is_forgotten(self, path: str) -> bool:
         written_at = self._store.written_at(path)
@@ -380,12 +393,15 @@ class _Round:
             raise _TimeIsUp
 
 
-_FILE = re.compile(r"\d{3}/(\d{1,18})-(recording|transcript)-[0-9a-f]{16}(?:\.[0-9a-f]{32}\.part)?")
-
-
 def _ours(paths: Sequence[str]) -> Iterator[OldMedia]:
     """Those that the media store has named; of everything else nobody knows whose it is."""
     for path in paths:
-        found = _FILE.fullmatch(path)
+        found = FILE_PATH.fullmatch(path)
         if found is not None:
-            yield OldMedia(int(found[1]), found[2], path)
+            yield OldMedia(int(found["row"]), found["kind"], path)
+
+
+def _is_unfinished(path: str) -> bool:
+    """Whosever it was: after a day nobody goes on with it."""
+    found = FILE_PATH.fullmatch(path)
+    return found is not None and found["unfinished"] is not None

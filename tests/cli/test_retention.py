@@ -1,10 +1,13 @@
 """`aftercall retention`: what is kept, what goes next, and going now."""
 
 import json
+import os
+from pathlib import Path
 
 from sqlalchemy import text
 
 from aftercall.db.session import Database
+from aftercall.media_store import MediaStore
 from tests.cli.command import Command, assert_one_line
 
 
@@ -44,6 +47,20 @@ def test_what_is_past_its_time_goes_now_and_is_told(aftercall: Command, database
     entry = json.loads(aftercall.ok("audit", "list", "--json"))["items"][0]
     assert (entry["actor"], entry["action"]) == ("cli", "retention.removed")
     assert entry["detail"] == {"calls": 1}
+
+
+def test_files_that_no_row_names_are_told_and_go_when_they_are_asked_for(
+    aftercall: Command, tmp_path: Path
+) -> None:
+    media = {"AFTERCALL_MEDIA_URL": str(tmp_path / "media")}
+    file = tmp_path / "media" / MediaStore(media["AFTERCALL_MEDIA_URL"]).put(7, "recording", b"a")
+    os.utime(file, (0, 0))
+    assert "goes with --run" in aftercall("retention", "--unnamed-files", **media).err
+    assert "left alone: 1 media files" in aftercall("retention", "--run", **media).err
+    assert file.exists()
+    done = aftercall("retention", "--run", "--unnamed-files", **media)
+    assert "removed: files 1" in done.err
+    assert not file.exists()
 
 
 def test_times_that_contradict_each_other_are_named(aftercall: Command) -> None:

@@ -340,6 +340,21 @@ def test_a_person_can_have_it_fetched_again(
     assert states(service) == {"recording": "stored", "transcript": "stored"}
 
 
+def test_what_is_replaced_goes_when_the_new_one_is_there(
+    service: Service, simulator: Simulator, tmp_path: Path
+) -> None:
+    saved(service, simulator)
+    fetch_media(service, tmp_path)
+    recording, old = (media(service)[kind].path for kind in ("recording", "transcript"))
+    simulator.twentytwo.storage.say("call_1", "Something else.")
+    refetch_media(service, "call_1")
+    fetch_media(service, tmp_path)
+    new = media(service)["transcript"].path
+    assert new != old
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {recording, new}
+
+
 def test_a_call_from_before_media_were_kept_can_be_fetched_by_hand(
     service: Service, simulator: Simulator, tmp_path: Path
 ) -> None:

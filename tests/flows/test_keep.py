@@ -363,7 +363,7 @@ def test_a_round_that_died_between_the_file_and_the_row_is_finished_by_the_next(
     assert {table: count(service, table) for table in EVERYTHING} == dict.fromkeys(EVERYTHING, 0)
 
 
-def test_files_that_no_row_names_go_after_a_day_and_nobody_elses_do(
+def test_files_that_no_row_names_stay_and_are_told_until_somebody_asks(
     service: Service, simulator: Simulator, clock: Clock, tmp_path: Path
 ) -> None:
     done(service, simulator, tmp_path)
@@ -377,9 +377,28 @@ def test_files_that_no_row_names_go_after_a_day_and_nobody_elses_do(
         path.write_text("?")
     assert kept(service, tmp_path).removed == {}
     clock.now += MIN_FILE_AGE + timedelta(minutes=5)
-    assert kept(service, tmp_path).removed == {"files": 3}
-    assert not any(path.exists() for path in (replaced, left, unfinished))
+    told = kept(service, tmp_path)
+    assert (told.removed, told.unnamed) == ({"files": 1}, 2)
+    assert not unfinished.exists()
+    assert replaced.exists()
+    assert left.exists()
+    asked = kept(service, tmp_path, removes_unnamed=True)
+    assert (asked.removed, asked.unnamed) == ({"files": 2}, 0)
+    assert not any(path.exists() for path in (replaced, left))
     assert somebodys.exists()
+    assert all(path.exists() for path in ours)
+
+
+def test_another_installations_files_stay_whatever_database_is_asked(
+    service: Service, simulator: Simulator, clock: Clock, tmp_path: Path
+) -> None:
+    done(service, simulator, tmp_path)
+    ours = {path for path in tmp_path.rglob("*") if path.is_file()}
+    with service.database.transaction() as session:
+        session.execute(text("TRUNCATE media, calls CASCADE"))
+    clock.now += 400 * DAY
+    told = kept(kept_for(service), tmp_path)
+    assert (told.removed, told.unnamed) == ({}, 2)
     assert all(path.exists() for path in ours)
 
 
