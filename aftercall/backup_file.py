@@ -10,14 +10,17 @@ manifest is not whole. Must not touch a database: `aftercall.cli.backup` does.
 """
 
 import json
-import os
+import shutil
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from aftercall.media_store import FILE_PATH
+from aftercall.private_file import private_file
 
 DUMP = "database.dump"
 SECRETS = "secrets.json"
@@ -75,12 +78,13 @@ class BackupWriter:
         self.has_secrets = True
 
     def add_media(self, root: Path, told: Callable[[int], None]) -> None:
-        """All that is whole; what is removed meanwhile was not wanted any more."""
+        """All that is ours and whole; what is removed meanwhile was not wanted any more."""
         for path in sorted(root.glob("*/*")):
-            if path.suffix == ".part" or not path.is_file():
+            name = f"{path.parent.name}/{path.name}"
+            if not _is_medium(name) or not path.is_file():
                 continue
             try:
-                self._add(f"{MEDIA}{path.parent.name}/{path.name}", path.read_bytes())
+                self._add(f"{MEDIA}{name}", path.read_bytes())
             except FileNotFoundError:
                 continue
             self.media_files += 1
@@ -101,18 +105,9 @@ def new_backup(path: Path) -> Iterator[BackupWriter]:
     """A file that only its owner can read, and that appears when it is whole."""
     if path.exists():
         raise BackupError(f"{path} is there already: choose another name, or move it away")
-    unfinished = path.with_name(f"{path.name}.part")
     try:
-        descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                yield BackupWriter(file)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.rename(path)
-        except BaseException:
-            unfinished.unlink(missing_ok=True)
-            raise
+        with private_file(path, replaces=False) as file:
+            yield BackupWriter(file)
     except OSError as error:
         raise BackupError(f"{error.filename or path}: {error.strerror}") from None
 
@@ -132,18 +127,20 @@ class BackupReader:
         return {str(name): str(value) for name, value in found.items()}
 
     def restore_media(self, root: Path, told: Callable[[int], None]) -> None:
-        """Into the folder; what is there already is left as it is: a name tells the content."""
+        """Into the folder; what is there already is left as it is: a name tells the content.
+
+        Names that the store does not give are passed over: older versions took what lay there.
+        """
         count = 0
         for entry in self._tar:
-            if not entry.isreg() or not entry.name.startswith(MEDIA):
+            name = entry.name.removeprefix(MEDIA)
+            if not entry.isreg() or name == entry.name or not _is_medium(name):
                 continue
-            parts = PurePosixPath(entry.name.removeprefix(MEDIA)).parts
-            if len(parts) != 2 or any(part.startswith((".", "/")) for part in parts):
-                raise BackupError(f"The backup has a file of a wrong name, {entry.name!r}")
-            folder = root / parts[0]
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not (folder / parts[1]).exists():
-                _write_private(folder / parts[1], self._open(entry))
+            path = root / name
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not path.exists():
+                with private_file(path) as file:
+                    shutil.copyfileobj(self._open(entry), file, _CHUNK)
             count += 1
             told(count)
 
@@ -188,10 +185,6 @@ def _head(entry: tarfile.TarInfo) -> bytes:
     return entry.tobuf(format=tarfile.GNU_FORMAT)
 
 
-def _write_private(path: Path, source: IO[bytes]) -> None:
-    unfinished = path.with_name(f"{path.name}.part")
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        while piece := source.read(_CHUNK):
-            file.write(piece)
-    unfinished.rename(path)
+def _is_medium(name: str) -> bool:
+    found = FILE_PATH.fullmatch(name)
+    return found is not None and found["unfinished"] is None

@@ -23,7 +23,7 @@ from aftercall.backup_file import (
     open_backup,
 )
 from aftercall.cli.secrets_file import NAMES, keep_secrets, kept_secrets
-from aftercall.cli.session import current_settings, errors, say
+from aftercall.cli.session import current_settings, errors, say, say_aside
 from aftercall.cli.up import open_database
 from aftercall.db.dump import Tools, analyze, found_revision, is_empty, tools_for
 from aftercall.db.schema import known_revisions, migrate
@@ -81,14 +81,14 @@ def restore(file: Path) -> None:
                         "empty one (for embedded stores: stop `up`, and set AFTERCALL_DATA_DIR to "
                         "a new directory)"
                     )
+                # The database comes last: until it is there, all of this can be done again.
+                if reader.manifest.has_secrets:
+                    keep_secrets(settings.data_dir, reader.secrets())
+                if media is not None:
+                    reader.restore_media(media, told.files)
                 _restore_database(tools_for(database), reader.dump(), told)
                 analyze(database)
-            migrate(url)
-        if reader.manifest.has_secrets:
-            keep_secrets(settings.data_dir, reader.secrets())
-        if media is not None:
-            with _Told() as told:
-                reader.restore_media(media, told.files)
+            _migrate(url)
     say(
         f"Restored what was there at {reader.manifest.made_at:%Y-%m-%d %H:%M:%S} UTC. "
         "Calls that were accepted later are not in it: find them again with `aftercall backfill`, "
@@ -132,6 +132,17 @@ def _restore_database(tools: Tools, dump: IO[bytes], told: _Told) -> None:
             target.write(piece)
             done += len(piece)
             told.bytes(done)
+
+
+def _migrate(url: str) -> None:
+    try:
+        migrate(url)
+    except Exception:
+        say_aside(
+            "Everything is restored, but not brought to this version's schema: see why below, "
+            "then `aftercall migrate`. Do not restore again."
+        )
+        raise
 
 
 def _manifest(writer: BackupWriter, revision: str) -> Manifest:

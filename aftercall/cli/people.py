@@ -1,6 +1,5 @@
 """`aftercall forget` and `aftercall people …`: what is held of one person, erased or handed out."""
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from aftercall.flows.export_person import export_person, export_zip
 from aftercall.flows.forget_person import forget_person
 from aftercall.flows.people import show_person
 from aftercall.flows.views import ElsewhereView, ForgottenView, PersonView, PlaceView
+from aftercall.private_file import private_file
 
 _phone = click.argument("phone", metavar="PHONE | -")
 _region = click.option(
@@ -119,15 +119,14 @@ def export(phone: str, region: str | None, target: str) -> None:
             return
         path = Path(target)
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with private_file(path) as file:
+                if path.suffix == ".zip":
+                    export_zip(service, phone, file, region=region, by=CLI, tell=say_aside)
+                else:
+                    pieces = export_person(service, phone, region=region, by=CLI, tell=say_aside)
+                    file.writelines(piece.encode() for piece in pieces)
         except OSError as error:
             raise Conflict(f"{path} cannot be written: {error.strerror}") from None
-        with os.fdopen(descriptor, "wb") as file:
-            if path.suffix == ".zip":
-                export_zip(service, phone, file, region=region, by=CLI, tell=say_aside)
-            else:
-                for piece in export_person(service, phone, region=region, by=CLI, tell=say_aside):
-                    file.write(piece.encode())
     say(f"{path} has all that is held. It is as secret as the database.")
 
 
@@ -139,12 +138,9 @@ def _write(report: Path | None, view: ForgottenView) -> None:
     """Whole or not at all; what others have is not lost when a turn is broken off."""
     if report is None:
         return
-    unfinished = report.with_name(f"{report.name}.part")
     try:
-        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(_with_earlier(report, view).model_dump_json(indent=2) + "\n")
-        unfinished.replace(report)
+        with private_file(report) as file:
+            file.write(f"{_with_earlier(report, view).model_dump_json(indent=2)}\n".encode())
     except OSError as error:
         raise Conflict(
             f"{report} cannot be written ({error.strerror}): choose another with --report"

@@ -1,12 +1,12 @@
 """The secrets that `up` and `demo` make: kept in the data directory, readable by its owner only."""
 
 import json
-import os
 import secrets
 from pathlib import Path
 
 from pydantic import SecretStr
 
+from aftercall.private_file import private_file
 from aftercall.settings import Settings, SettingsError
 
 NAMES = ("secret_key", "admin_token", "webhook_token")
@@ -46,10 +46,6 @@ def keep_secrets(data_dir: Path, values: dict[str, str]) -> None:
     """Written whole or not at all; readable by their owner only."""
     data_dir.mkdir(parents=True, exist_ok=True)
     path = data_dir / _FILE
-    temporary = path.with_suffix(".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump({name: values[name] for name in NAMES if name in values}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    kept = {name: values[name] for name in NAMES if name in values}
+    with private_file(path) as file:
+        file.write(json.dumps(kept).encode())

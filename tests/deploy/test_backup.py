@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -119,6 +119,15 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
+@pytest.fixture
+def spare_url(stores: StoreUrls) -> Iterator[str]:
+    """Of an empty database beside the tests' own."""
+    with psycopg.connect(stores.database_url, autocommit=True) as admin:
+        admin.execute("CREATE DATABASE restored")
+        yield stores.database_url.replace("/aftercall?", "/restored?")
+        admin.execute("DROP DATABASE restored WITH (FORCE)")
+
+
 @pytest.mark.timeout(600)
 def test_the_machine_is_lost_and_everything_goes_on_from_the_backup(
     folder: Path, simulator: Simulator
@@ -227,11 +236,13 @@ def test_half_a_backup_is_none_and_changes_nothing(
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_media_come_along_by_their_paths_and_a_wrong_name_is_refused(folder: Path) -> None:
+def test_media_come_along_by_their_paths_and_foreign_names_do_not(folder: Path) -> None:
     media = folder / "media"
     (media / "007").mkdir(parents=True)
-    (media / "007" / "7-recording-ab").write_bytes(b"sound" * 1_000)
-    (media / "007" / "8-recording-cd.123.part").write_bytes(b"half")
+    name = f"7-recording-{'ab' * 8}"
+    (media / "007" / name).write_bytes(b"sound" * 1_000)
+    (media / "007" / f"7-recording-{'cd' * 8}.{'0' * 32}.part").write_bytes(b"half")
+    (media / "007" / ".DS_Store").write_bytes(b"a file manager's")
     with new_backup(folder / "b") as writer:
         with (folder / "dump").open("w+b") as dump:
             writer.add_dump(dump, lambda _: None)
@@ -249,13 +260,59 @@ def test_media_come_along_by_their_paths_and_a_wrong_name_is_refused(folder: Pat
     with open_backup(folder / "b") as reader:
         reader.restore_media(folder / "again", lambda _: None)
     files = [path for path in (folder / "again").rglob("*") if path.is_file()]
-    assert [path.name for path in files] == ["7-recording-ab"]
+    assert [path.name for path in files] == [name]
     assert files[0].read_bytes() == b"sound" * 1_000
     assert files[0].stat().st_mode & 0o777 == 0o600
     outside = folder / "b2"
     outside.write_bytes((folder / "b").read_bytes().replace(b"media/007/", b"media/../x/", 1))
-    with pytest.raises(BackupError), open_backup(outside) as reader:
+    with open_backup(outside) as reader:
+        assert reader.manifest.media_files == 1
         reader.restore_media(folder / "third", lambda _: None)
+    assert not (folder / "third").exists()
+    assert not (folder / "x").exists()
+
+
+def test_of_two_backups_into_one_file_the_second_says_so(folder: Path) -> None:
+    with ExitStack() as second:
+        second.enter_context(new_backup(folder / "b"))
+        with new_backup(folder / "b") as first:
+            first.add_secrets({"secret_key": "the first one's"})
+        written = (folder / "b").read_bytes()
+        with pytest.raises(BackupError, match="is there already"):
+            second.close()
+    assert (folder / "b").read_bytes() == written
+    assert [path.name for path in folder.iterdir()] == ["b"]
+
+
+@pytest.mark.usefixtures("database")
+def test_a_restore_that_fails_can_be_done_again(
+    folder: Path, stores: StoreUrls, spare_url: str
+) -> None:
+    file = folder / "aftercall.backup"
+    media = folder / "media"
+    name = Path("007", f"7-recording-{'ab' * 8}")
+    (media / name).parent.mkdir(parents=True)
+    (media / name).write_bytes(b"sound")
+    source = _command(folder, stores, AFTERCALL_MEDIA_URL=str(media))
+    assert source("backup", str(file), "--with-secrets", "--with-media").returncode == 0
+    # A file lies where the folder of the media has to be.
+    (folder / "new").write_bytes(b"")
+    data = folder / "data"
+    target = _command(
+        folder,
+        stores,
+        AFTERCALL_DATABASE_URL=spare_url,
+        AFTERCALL_MEDIA_URL=str(folder / "new"),
+        AFTERCALL_DATA_DIR=str(data),
+    )
+    assert target("restore", str(file)).returncode == 1
+    assert (data / "secrets.json").exists()
+    (folder / "new").unlink()
+    done = target("restore", str(file))
+    assert done.returncode == 0, done.stderr
+    assert (folder / "new" / name).read_bytes() == b"sound"
+    with psycopg.connect(spare_url) as connection:
+        assert connection.execute("SELECT count(*) FROM calls").fetchone() == (0,)
 
 
 def _command(
