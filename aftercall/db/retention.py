@@ -33,13 +33,19 @@ def is_replaying(executor: Executor) -> bool:
 
 
 _UNSETTLED_DELIVERY = "d.state IN ('queued', 'sending', 'held')"
+# Where no media are kept nobody fetches what is queued.
+_SETTLED_MEDIA = """
+    (m.state IN ('stored', 'dead') OR m.state = 'queued' AND NOT CAST(:keeps_media AS boolean))
+"""
+# Only what is fetched is looked at again.
 _SETTLED_CALL = f"""
-    c.state IN ('fetched', 'dead') AND NOT c.refetch_wanted AND c.look_again_at IS NULL
+    c.state IN ('fetched', 'dead') AND NOT c.refetch_wanted
+    AND (c.state = 'dead' OR c.look_again_at IS NULL)
     AND NOT EXISTS (
       SELECT FROM deliveries d WHERE d.call_row_id = c.id AND {_UNSETTLED_DELIVERY}
     )
     AND NOT EXISTS (
-      SELECT FROM media m WHERE m.call_row_id = c.id AND m.state IN ('queued', 'fetching')
+      SELECT FROM media m WHERE m.call_row_id = c.id AND NOT {_SETTLED_MEDIA}
     )
 """
 # What is not counted yet would be missing in the overview's history.
@@ -194,20 +200,20 @@ class OldMedia:
 _OLD_MEDIA = text(
     f"""
     SELECT m.call_row_id, m.kind, m.path FROM media m JOIN calls c ON c.id = m.call_row_id
-    WHERE m.call_row_id > :after AND m.call_row_id <= :last AND m.state IN ('stored', 'dead')
+    WHERE m.call_row_id > :after AND m.call_row_id <= :last AND {_SETTLED_MEDIA}
       AND coalesce(m.stored_at, m.due_at) < :cutoff AND {_SETTLED_CALL}
     ORDER BY m.call_row_id LIMIT :count
     """
 )
 # Only what is still as it was found: a file that came in the meantime has another path.
 _DELETE_MEDIA = text(
-    """
+    f"""
     WITH gone AS (
       DELETE FROM media m USING (
         SELECT m.call_row_id, m.kind FROM media m
           JOIN unnest(CAST(:rows AS bigint[]), CAST(:kinds AS text[]), CAST(:paths AS text[]))
             AS o (call_row_id, kind, path) USING (call_row_id, kind)
-        WHERE m.state IN ('stored', 'dead') AND m.path IS NOT DISTINCT FROM o.path
+        WHERE {_SETTLED_MEDIA} AND m.path IS NOT DISTINCT FROM o.path
         ORDER BY 1, 2 FOR UPDATE OF m SKIP LOCKED
       ) AS locked
       WHERE m.call_row_id = locked.call_row_id AND m.kind = locked.kind
@@ -230,16 +236,29 @@ _NAMED = text(
 
 
 def old_media(
-    executor: Executor, *, cutoff: datetime, after: int, last: int, count: int
+    executor: Executor,
+    *,
+    cutoff: datetime,
+    after: int,
+    last: int,
+    count: int,
+    keeps_media: bool,
 ) -> list[OldMedia]:
     """Of settled calls behind `after`, up to `last`, in their order."""
-    asked = {"cutoff": cutoff, "after": after, "last": last, "count": count}
+    asked = {
+        "cutoff": cutoff,
+        "after": after,
+        "last": last,
+        "count": count,
+        "keeps_media": keeps_media,
+    }
     return [OldMedia(*row) for row in executor.execute(_OLD_MEDIA, asked)]
 
 
-def delete_media(executor: Executor, media: Sequence[OldMedia]) -> int:
+def delete_media(executor: Executor, media: Sequence[OldMedia], *, keeps_media: bool) -> int:
     """Their rows, and the text of the transcripts: the files are gone already."""
-    return int(executor.execute(_DELETE_MEDIA, _as_arrays(media)).scalar_one())
+    asked = {**_as_arrays(media), "keeps_media": keeps_media}
+    return int(executor.execute(_DELETE_MEDIA, asked).scalar_one())
 
 
 def named_paths(executor: Executor, files: Sequence[OldMedia]) -> frozenset[str]:
@@ -281,8 +300,8 @@ _SOME_CALLS = text(
     """
 )
 _MEDIA_OF = text(
-    "SELECT call_row_id, kind, path FROM media WHERE call_row_id = ANY(:ids) "
-    "AND state IN ('stored', 'dead')"
+    "SELECT m.call_row_id, m.kind, m.path FROM media m WHERE m.call_row_id = ANY(:ids) "
+    f"AND {_SETTLED_MEDIA}"
 )
 # In the order of all who write: events before calls, calls before deliveries before media.
 _LOCK_EVENTS = text(
@@ -325,24 +344,41 @@ _DELETE_WEBHOOKS = text(
 
 
 def some_calls(
-    executor: Executor, *, cutoff: datetime, after_at: datetime, after: int, count: int
+    executor: Executor,
+    *,
+    cutoff: datetime,
+    after_at: datetime,
+    after: int,
+    count: int,
+    keeps_media: bool,
 ) -> list[OldCall]:
     """The next calls that came before the cutoff, the oldest first, settled or not."""
-    asked = {"cutoff": cutoff, "after_at": after_at, "after": after, "count": count}
+    asked = {
+        "cutoff": cutoff,
+        "after_at": after_at,
+        "after": after,
+        "count": count,
+        "keeps_media": keeps_media,
+    }
     return [OldCall(*row) for row in executor.execute(_SOME_CALLS, asked)]
 
 
-def media_of_calls(executor: Executor, ids: Sequence[int]) -> list[OldMedia]:
-    return [OldMedia(*row) for row in executor.execute(_MEDIA_OF, {"ids": list(ids)})]
+def media_of_calls(executor: Executor, ids: Sequence[int], *, keeps_media: bool) -> list[OldMedia]:
+    asked = {"ids": list(ids), "keeps_media": keeps_media}
+    return [OldMedia(*row) for row in executor.execute(_MEDIA_OF, asked)]
 
 
-def delete_calls(executor: Executor, ids: Sequence[int], *, cutoff: datetime) -> int:
+def delete_calls(
+    executor: Executor, ids: Sequence[int], *, cutoff: datetime, keeps_media: bool
+) -> int:
     """With all that hangs on them. Those that are not settled any more, or are in use, stay."""
     asked = {"ids": list(ids)}
     webhooks = {row.webhook_id for row in executor.execute(_LOCK_EVENTS, asked) if row.webhook_id}
     asked = {"ids": list(executor.execute(_LOCK_CALLS, asked).scalars())}
     executor.execute(_LOCK_DELIVERIES, asked)
-    settled = executor.execute(_STILL_SETTLED, {**asked, "cutoff": cutoff}).scalars()
+    settled = executor.execute(
+        _STILL_SETTLED, {**asked, "cutoff": cutoff, "keeps_media": keeps_media}
+    ).scalars()
     asked = {"ids": list(settled)}
     if not asked["ids"]:
         return 0
@@ -457,7 +493,7 @@ _DUE = {
         f"""
         SELECT count(*) FROM (
           SELECT FROM media m JOIN calls c ON c.id = m.call_row_id
-          WHERE m.call_row_id <= :last AND m.state IN ('stored', 'dead')
+          WHERE m.call_row_id <= :last AND {_SETTLED_MEDIA}
             AND coalesce(m.stored_at, m.due_at) < :cutoff AND {_SETTLED_CALL}
           LIMIT :count
         ) AS due
@@ -484,13 +520,11 @@ def stock_of(executor: Executor, kind: str) -> Stock:
     return Stock(oldest, size)
 
 
-def count_due(executor: Executor, kind: str, *, cutoff: datetime) -> int:
+def count_due(executor: Executor, kind: str, *, cutoff: datetime, keeps_media: bool) -> int:
     """How many rows are past their time and settled; at most one more than `COUNTED`."""
-    asked = {
-        "cutoff": cutoff,
-        "count": COUNTED + 1,
-        "last": last_old_call(executor, cutoff=cutoff),
-    }
-    if kind == "calls":
-        del asked["last"]
+    asked: dict[str, object] = {"cutoff": cutoff, "count": COUNTED + 1}
+    if kind != "calls":
+        asked["last"] = last_old_call(executor, cutoff=cutoff)
+    if kind != "payloads":
+        asked["keeps_media"] = keeps_media
     return int(executor.execute(_DUE[kind], asked).scalar_one())

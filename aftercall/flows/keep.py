@@ -159,6 +159,7 @@ class _Round:
         self._store = store
         self._now = service.clock()
         self._retention = service.settings.retention
+        self._keeps_media = service.settings.keep_media
         self._ends = None if budget is None else time.monotonic() + budget.total_seconds()
         self._tell = tell
         self._removes_unnamed = removes_unnamed
@@ -266,7 +267,12 @@ class _Round:
             self._go_on()
             with self._turn() as session:
                 old = retention_db.old_media(
-                    session, cutoff=cutoff, after=after, last=last, count=STEP_OF_CALLS
+                    session,
+                    cutoff=cutoff,
+                    after=after,
+                    last=last,
+                    count=STEP_OF_CALLS,
+                    keeps_media=self._keeps_media,
                 )
             self._remove_media(old)
             if len(old) < STEP_OF_CALLS:
@@ -281,7 +287,8 @@ class _Round:
             if one.path is not None:
                 self._store.remove(one.path)
         with self._turn() as session:
-            self._count("media", retention_db.delete_media(session, media))
+            gone = retention_db.delete_media(session, media, keeps_media=self._keeps_media)
+        self._count("media", gone)
 
     def _calls(self) -> None:
         cutoff = self._cutoff(DataKind.CALLS)
@@ -292,14 +299,21 @@ class _Round:
             self._go_on()
             with self._turn() as session:
                 found = retention_db.some_calls(
-                    session, cutoff=cutoff, after_at=at, after=after, count=STEP_OF_CALLS
+                    session,
+                    cutoff=cutoff,
+                    after_at=at,
+                    after=after,
+                    count=STEP_OF_CALLS,
+                    keeps_media=self._keeps_media,
                 )
                 ids = [one.row_id for one in found if one.is_settled]
-                media = retention_db.media_of_calls(session, ids)
+                media = retention_db.media_of_calls(session, ids, keeps_media=self._keeps_media)
             if ids:
                 self._remove_media(media)
                 with self._turn() as session:
-                    gone = retention_db.delete_calls(session, ids, cutoff=cutoff)
+                    gone = retention_db.delete_calls(
+                        session, ids, cutoff=cutoff, keeps_media=self._keeps_media
+                    )
                 self._count("calls", gone)
             if len(found) < STEP_OF_CALLS:
                 return

@@ -61,7 +61,9 @@ def _kind_view(service: Service, kind: DataKind) -> KindView:
             found = over(find_partitions(session, _TABLE_OF[kind]), cutoff=cutoff)
             partitions = [one.name for one in found]
         elif cutoff is not None:
-            rows = retention_db.count_due(session, kind.value, cutoff=cutoff)
+            rows = retention_db.count_due(
+                session, kind.value, cutoff=cutoff, keeps_media=service.settings.keep_media
+            )
     return KindView(
         kind=kind.value,
         keep_days=retention.days(kind),

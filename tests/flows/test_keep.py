@@ -537,19 +537,23 @@ MEDIA_STATES = ("queued", "fetching", "stored", "dead")
         ),
         min_size=1,
         max_size=12,
-    )
+    ),
+    keeps_media=st.booleans(),
 )
 def test_nothing_that_is_not_settled_is_ever_removed(
     service: Service,
     clock: Clock,
     tmp_path: Path,
     rows: list[tuple[str, list[str], list[str], int, bool]],
+    keeps_media: bool,
 ) -> None:
     with service.database.transaction() as session:
         for table in ("calls", "destinations", "activity_marks", "workspaces"):
             session.execute(text(f"DELETE FROM {table}"))  # noqa: S608
         _insert(session, rows, now=clock.now)
     limited = kept_for(service, payloads=10, media=20, calls=30)
+    update = {"keep_media": keeps_media}
+    limited = replace(limited, settings=limited.settings.model_copy(update=update))
     kept(limited, tmp_path)
     with service.database.transaction() as session:
         calls = set(session.scalars(text("SELECT id FROM calls")))
@@ -558,7 +562,9 @@ def test_nothing_that_is_not_settled_is_ever_removed(
     for number, (state, deliveries, its, age, looks) in enumerate(rows, 1):
         waits = bool({"queued", "sending", "held"} & set(deliveries))
         is_open = state in ("queued", "fetching") or waits
-        is_busy = is_open or looks or bool({"queued", "fetching"} & set(its))
+        fetches = {"queued", "fetching"} if keeps_media else {"fetching"}
+        is_looked_at = looks and state == "fetched"
+        is_busy = is_open or is_looked_at or bool(fetches & set(its))
         assert (number in calls) == (is_busy or age < 30), (number, rows)
         assert (number in payloads) == (is_open or (number in calls and age < 10)), (number, rows)
         assert media.count(number) == (len(its) if is_busy or age < 20 else 0), (number, rows)
