@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -264,7 +265,11 @@ def test_media_come_along_by_their_paths_and_foreign_names_do_not(folder: Path) 
     assert files[0].read_bytes() == b"sound" * 1_000
     assert files[0].stat().st_mode & 0o777 == 0o600
     outside = folder / "b2"
-    outside.write_bytes((folder / "b").read_bytes().replace(b"media/007/", b"media/../x/", 1))
+    with tarfile.open(folder / "b") as old, tarfile.open(outside, "w") as new:
+        for entry in old:
+            content = old.extractfile(entry)
+            entry.name = entry.name.replace("media/007/", "media/../x/")
+            new.addfile(entry, content)
     with open_backup(outside) as reader:
         assert reader.manifest.media_files == 1
         reader.restore_media(folder / "third", lambda _: None)
