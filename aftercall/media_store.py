@@ -29,6 +29,10 @@ class MediaStoreError(Exception):
     """The store does not do what it is asked. Says why; never the URL, which may hold a key."""
 
 
+class NoSuchFile(MediaStoreError):
+    """The store answers, and has no file of this name."""
+
+
 class MediaStore:
     """Opened at its first use: whoever never keeps anything needs no store."""
 
@@ -64,14 +68,24 @@ class MediaStore:
         return f"{folder}/{name}"
 
     def open(self, path: str) -> IO[bytes]:
-        """For reading, with `seek`. MediaStoreError when it is not there."""
+        """For reading, with `seek`. NoSuchFile when it is not there."""
         try:
             files, root = self._open()
             return cast(IO[bytes], files.open(f"{root}/{path}", "rb"))
         except MediaStoreError:
             raise
+        except FileNotFoundError as error:
+            raise NoSuchFile(_why("read", error)) from None
         except Exception as error:
             raise MediaStoreError(_why("read", error)) from None
+
+    def read(self, path: str) -> bytes:
+        """All of it. NoSuchFile when it is not there."""
+        with self.open(path) as file:
+            try:
+                return file.read()
+            except Exception as error:
+                raise MediaStoreError(_why("read", error)) from None
 
     def files_of(self, call_row_id: int) -> list[str]:
         """The paths of all that is kept of a call: also what no row tells of any more."""

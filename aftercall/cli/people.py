@@ -208,7 +208,10 @@ def _told_after(view: ForgottenView) -> str:
     lines.append(f"Everything was looked through again: {len(view.left)} places left.")
     lines += _places(view.left)
     if view.left:
-        lines.append("What is left stands in settings or in ids: change it by hand, then again.")
+        lines.append(
+            "What is left stands in settings or in ids, or in files that were not there: "
+            "change it by hand, then again."
+        )
     return "\n".join(lines)
 
 

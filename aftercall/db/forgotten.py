@@ -25,6 +25,12 @@ _FORGET = text(
     ON CONFLICT DO NOTHING
     """
 )
+_KNOWN = text(
+    f"""
+    SELECT n.workspace_id, n.call_id
+    FROM {_NAMED} JOIN forgotten_calls f ON f.digest = {DIGEST.format("n")}
+    """
+)
 _COUNT = text(
     f"""
     UPDATE forgotten_calls f SET arrivals = f.arrivals + n.arrivals, last_arrival_at = :at
@@ -46,6 +52,12 @@ Name = tuple[str, str]
 def note_forgotten(executor: Executor, names: Sequence[Name], *, now: datetime) -> None:
     """From now on nothing of these calls is taken."""
     executor.execute(_FORGET, {"rows": _rows(names), "now": now})
+
+
+def known_as_forgotten(executor: Executor, names: Sequence[Name]) -> frozenset[Name]:
+    """Those of these calls that are written down already."""
+    rows = executor.execute(_KNOWN, {"rows": _rows(names)})
+    return frozenset((row.workspace_id, row.call_id) for row in rows)
 
 
 def count_arrivals(executor: Executor, names: Sequence[Name], *, at: datetime) -> None:

@@ -285,6 +285,33 @@ _REPLACE_FILE = text(
 )
 
 
+_IS_WANTED = text(
+    """
+    SELECT FROM media
+    WHERE call_row_id = :id AND kind = 'transcript' AND (path = :path OR state = 'fetching')
+    """
+)
+
+
+def is_wanted(executor: Executor, call_row_id: int, path: str) -> bool:
+    """Whether a row names this transcript's file, or may be about to."""
+    return executor.execute(_IS_WANTED, {"id": call_row_id, "path": path}).first() is not None
+
+
+_PATHS = text(
+    """
+    SELECT call_row_id, path FROM media
+    WHERE path IS NOT NULL AND call_row_id = ANY(:ids) ORDER BY call_row_id, kind
+    """
+)
+
+
+def media_paths(executor: Executor, call_row_ids: Sequence[int]) -> list[tuple[int, str]]:
+    """The files that rows of these calls name."""
+    rows = executor.execute(_PATHS, {"ids": list(call_row_ids)})
+    return [(row.call_row_id, row.path) for row in rows]
+
+
 def transcript_files(
     executor: Executor, call_row_ids: Sequence[int] | None = None
 ) -> list[tuple[int, str]]:

@@ -18,8 +18,8 @@ from sqlalchemy.exc import DBAPIError
 from aftercall.db import everywhere
 from aftercall.db import people as people_db
 from aftercall.db.events import only_workspace
-from aftercall.db.forgotten import Name, note_forgotten
-from aftercall.db.media import StoredFile, replace_transcript
+from aftercall.db.forgotten import Name, known_as_forgotten, note_forgotten
+from aftercall.db.media import StoredFile, is_wanted, media_paths, replace_transcript
 from aftercall.flows.audit import Actor, note
 from aftercall.flows.errors import Conflict
 from aftercall.flows.people import (
@@ -34,6 +34,7 @@ from aftercall.flows.people import (
     read_person,
     silent,
     spooled,
+    store_answers,
 )
 from aftercall.flows.service import Service
 from aftercall.flows.spool import rewrite_spool
@@ -89,11 +90,20 @@ class _Forgetting:
         self._redacted: dict[tuple[str, str], int] = {}
         self._remarks: list[str] = []
         self._files = self._spooled = 0
+        #: Files that rows named and that were not there; and of other people, where no text
+        #: leads to them either.
+        self._missing: list[str] = []
+        self._not_looked_into: set[str] = set()
+        #: Calls that an earlier turn was at: it may have removed their files.
+        self._begun: frozenset[Name] = frozenset()
         self._began_at = service.clock()
 
     def run(self, by: Actor | None) -> ForgottenView:
         # Of a line of our own nothing is touched, not even the spool.
-        find_own_calls(self._service, self._person)
+        calls = find_own_calls(self._service, self._person)
+        names = [name for call in calls for name in call.names]
+        with self._service.database.statements() as connection:
+            self._begun = known_as_forgotten(connection, names)
         self._empty_spool()
         for _ in range(_ROUNDS):
             calls = self._settle()
@@ -104,7 +114,9 @@ class _Forgetting:
         self._redact()
         self._clean_logs()
         self._vacuum()
-        view = self._view(left=self._prove())
+        left = self._prove()
+        self._remark_missing()
+        view = self._view(left=left)
         note(
             self._service,
             by,
@@ -234,6 +246,7 @@ class _Forgetting:
         for start in range(0, len(ids), BATCH):
             batch = ids[start : start + BATCH]
             self._tell(f"Erasing calls: {start + len(batch)} of {len(ids)}")
+            self._note_missing(calls[start : start + BATCH])
             for id_ in batch:
                 self._remove_files(id_)
             counts = self._service.database.run(partial(people_db.delete_calls, ids=batch))
@@ -243,6 +256,16 @@ class _Forgetting:
             lambda connection: people_db.delete_known(connection, number)
         )
         self._count({"crm_people": known})
+
+    def _note_missing(self, calls: Sequence[OwnCall]) -> None:
+        """Files that rows name and that are not here. Told, for the rows will be gone."""
+        ids = [call.id for call in calls if self._begun.isdisjoint(call.names)]
+        with self._service.database.statements() as connection:
+            named = media_paths(connection, ids)
+        with store_answers():
+            self._missing += [
+                path for row_id, path in named if path not in self._store.files_of(row_id)
+            ]
 
     def _remove_files(self, call_row_id: int) -> None:
         try:
@@ -275,40 +298,38 @@ class _Forgetting:
         self._redact_files(None)
 
     def _redact_files(self, call_row_ids: Sequence[int] | None) -> None:
-        for row_id, path, body in held_files(self._service, self._person, call_row_ids):
-            left = self._person.traces.bytes_without(body)
-            file = StoredFile(
-                path=self._store.put(row_id, "transcript", left),
-                size_bytes=len(left),
-                sha256=hashlib.sha256(left).digest(),
-                content_type="text/plain",
-            )
-            with self._service.database.transaction() as session:
-                is_ours = replace_transcript(session, row_id, path, file=file)
-                if is_ours:
-                    # While the row can still go back: nothing would lead to that file any more.
-                    self._remove_old(path)
-            if is_ours:
-                place = ("media store", "transcript")
-                self._redacted[place] = self._redacted.get(place, 0) + 1
-        for row_id in call_row_ids or ():
-            self._remove_old_transcripts(row_id)
-
-    def _remove_old(self, path: str) -> None:
-        try:
-            self._store.remove(path)
-        except MediaStoreError as error:
-            raise Conflict(f"{error}: a transcript is as it was, try again") from None
-
-    def _remove_old_transcripts(self, call_row_id: int) -> None:
-        """Files of other revisions, or of a turn of ours that was broken off."""
-        for path in self._store.files_of(call_row_id):
-            if f"/{call_row_id}-transcript-" not in path:
+        for held in held_files(self._service, self._person, call_row_ids):
+            if held.body is None:
+                if call_row_ids is None:
+                    self._not_looked_into.add(held.path)
+                else:
+                    # Its text has the number, and will not lead there again.
+                    self._missing.append(held.path)
                 continue
-            with self._store.open(path) as file:
-                body = file.read()
-            if holds(self._person, body):
-                self._store.remove(path)
+            if held.is_named:
+                self._redact_file(held.call_row_id, held.path, held.body)
+            # The row names another one now, or never named this one; or is about to.
+            with self._service.database.statements() as connection:
+                wanted = is_wanted(connection, held.call_row_id, held.path)
+            if not wanted:
+                with store_answers():
+                    self._store.remove(held.path)
+
+    def _redact_file(self, row_id: int, path: str, body: bytes) -> None:
+        left = self._person.traces.bytes_without(body)
+        with store_answers():
+            new = self._store.put(row_id, "transcript", left)
+        file = StoredFile(
+            path=new,
+            size_bytes=len(left),
+            sha256=hashlib.sha256(left).digest(),
+            content_type="text/plain",
+        )
+        with self._service.database.transaction() as session:
+            is_ours = replace_transcript(session, row_id, path, file=file)
+        if is_ours:
+            place = ("media store", "transcript")
+            self._redacted[place] = self._redacted.get(place, 0) + 1
 
     def _clean_logs(self) -> None:
         cleaned = redact_logs(self._service.settings.data_dir, self._person.traces)
@@ -342,7 +363,7 @@ class _Forgetting:
         ]
         elsewhere = {
             "redis": sum(1 for body in spooled(self._service) if holds(self._person, body)),
-            "media store": sum(1 for _ in held_files(self._service, self._person)),
+            "media store": sum(1 for held in held_files(self._service, self._person) if held.body),
             "logs": count_in_logs(self._service.settings.data_dir, self._person.traces),
         }
         left += [
@@ -350,7 +371,25 @@ class _Forgetting:
             for where, count in elsewhere.items()
             if count
         ]
+        left += [
+            PlaceView(where="media store", column=path, count=1)
+            for path in sorted(set(self._missing))
+        ]
         return left
+
+    def _remark_missing(self) -> None:
+        if self._missing:
+            self._remarks.append(
+                "Files that the database named were not in the media store. If the store is "
+                "another machine's folder, remove there what `left` names; if they were lost, "
+                "nothing is to be done"
+            )
+        if self._not_looked_into:
+            self._remarks.append(
+                f"{len(self._not_looked_into)} transcripts of others stand in files alone, and "
+                "these are not in the media store: they were not looked into. If the store is "
+                "another machine's folder, do it again there"
+            )
 
     def _statistics(self) -> list[tuple[str, str]]:
         with self._service.database.statements() as connection:

@@ -6,6 +6,7 @@ stands on our own side of calls is a line of the company, and no person. Changes
 
 import base64
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -27,7 +28,7 @@ from aftercall.flows.views import (
     PersonView,
     PlaceView,
 )
-from aftercall.media_store import MediaStore, MediaStoreError
+from aftercall.media_store import FOLDERS, MediaStore, MediaStoreError, NoSuchFile
 from aftercall.person_mark import person_mark
 from aftercall.twentytwo.inbound import Parties, person_and_own, read_parties
 
@@ -146,6 +147,8 @@ def show_person(
         numberless = people_db.count_numberless(connection)
         known = people_db.known_rows(connection, person.number.e164)
     store = MediaStore(service.settings.media_root)
+    with store_answers():
+        files = sum(len(store.files_of(id_)) for id_ in ids)
     return PersonView(
         ending=person.ending,
         mark=person.mark,
@@ -154,7 +157,7 @@ def show_person(
         last_call_at=span.last_at,
         under_way=under_way,
         held={**counts, "crm_people": len(known)},
-        files=sum(len(store.files_of(id_)) for id_ in ids),
+        files=files,
         spooled=sum(1 for body in spooled(service) if holds(person, body)),
         mentions=find_mentions(service, person, but_of_calls=ids, tell=tell),
         elsewhere=find_elsewhere(service, person, ids),
@@ -202,25 +205,64 @@ def spooled(service: Service) -> Iterator[bytes]:
             yield base64.b64decode(fields["body"])
 
 
+@contextmanager
+def store_answers() -> Iterator[None]:
+    """Conflict when the media store does not do what it is asked: then nothing is known."""
+    try:
+        yield
+    except MediaStoreError as error:
+        raise Conflict(
+            f"{error}: what is in its files is not known, and nothing is proven. Try again when "
+            "it answers"
+        ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldFile:
+    """A transcript with the number in it; or one that a row names and that is not there."""
+
+    call_row_id: int
+    path: str
+    #: None: it is not there.
+    body: bytes | None = field(repr=False)
+    #: Whether a row names it: else it is of another revision, or of a turn that was broken off.
+    is_named: bool
+
+
 def held_files(
     service: Service, person: Person, call_row_ids: Sequence[int] | None = None
-) -> Iterator[tuple[int, str, bytes]]:
-    """Transcripts with the number in them: of these calls, or of all whose text is not whole in
-    the database. Sound is not looked into.
+) -> Iterator[HeldFile]:
+    """Transcripts' files: of these calls, or of all whose text is not whole in the database.
+    Sound is not looked into. Conflict when the store does not answer.
     """
     store = MediaStore(service.settings.media_root)
     with service.database.engine.begin() as connection:
         people_db.without_time_limit(connection)
-        files = transcript_files(connection, call_row_ids)
-    for row_id, path in files:
+        named = dict(transcript_files(connection, call_row_ids))
+    folder, listed = -1, list[str]()
+    # A call after the other from one folder: it is listed once.
+    for id_ in sorted({*named, *(call_row_ids or ())}, key=lambda one: (one % FOLDERS, one)):
+        with store_answers():
+            if id_ % FOLDERS != folder:
+                folder = id_ % FOLDERS
+                listed = store.paths(folder)
+        beginning = f"{folder:03d}/{id_}-transcript-"
+        paths = {path for path in listed if path.startswith(beginning)}
+        if id_ in named:
+            paths.add(named[id_])
+        for path in sorted(paths):
+            is_named = path == named.get(id_)
+            body = _read(store, path)
+            if (is_named and body is None) or (body is not None and holds(person, body)):
+                yield HeldFile(id_, path, body, is_named)
+
+
+def _read(store: MediaStore, path: str) -> bytes | None:
+    with store_answers():
         try:
-            with store.open(path) as file:
-                body = file.read()
-        except MediaStoreError:
-            # It is gone: there is nothing in it.
-            continue
-        if holds(person, body):
-            yield row_id, path, body
+            return store.read(path)
+        except NoSuchFile:
+            return None
 
 
 # ---- what others have --------------------------------------------------------

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import text
 
 from aftercall.crm.sending import HookSender
@@ -404,3 +405,80 @@ def test_an_event_that_was_being_stored_meanwhile_is_waited_for(
 def forgotten(service: Service) -> int:
     with service.database.transaction() as session:
         return session.scalar(text("SELECT count(*) FROM forgotten_calls")) or 0
+
+
+# ---- files -------------------------------------------------------------------
+
+
+def with_files(service: Service, simulator: Simulator, folder: Path, call_id: str = "c1") -> int:
+    call_with_media(simulator, call_id, callee_phone=NATIONAL, caller_phone=LINE)
+    (row,) = arrive(service, webhook(call_id))
+    fetch(service, [row])
+    fetch_media(service, folder)
+    return row
+
+
+def test_files_that_are_not_where_the_rows_say_are_told_by_their_paths(
+    service: Service, simulator: Simulator, tmp_path: Path
+) -> None:
+    row = with_files(service, simulator, tmp_path / "elsewhere")
+    named = sorted(
+        str(path.relative_to(tmp_path / "elsewhere"))
+        for path in (tmp_path / "elsewhere").rglob(f"{row}-*")
+    )
+    view = forget_person(service, PHONE)
+    assert [(one.where, one.column, one.count) for one in view.left] == [
+        ("media store", path, 1) for path in named
+    ]
+    assert len(named) == 2
+    assert "another machine's folder" in view.remarks[0]
+
+
+def test_a_store_that_does_not_answer_ends_it_before_anything_is_erased(
+    service: Service, simulator: Simulator, tmp_path: Path
+) -> None:
+    with_files(service, simulator, tmp_path / "media")
+    settings = service.settings.model_copy(update={"media_url": SecretStr("nonsense://there")})
+    with pytest.raises(Conflict, match="nothing is proven"):
+        forget_person(replace(service, settings=settings), PHONE)
+    assert call_ids(service) == {"c1"}
+    assert forget_person(service, PHONE).left == []
+    assert [path for path in (tmp_path / "media").rglob("*") if path.is_file()] == []
+
+
+def others_long_transcript(service: Service, simulator: Simulator, folder: Path) -> Path:
+    """Somebody else's, with the number behind what is in the database."""
+    call_with_media(simulator, "other", callee_phone=OTHER, caller_phone=LINE)
+    words = "All of this is said. " * 60_000 + f"Ask my wife: {NATIONAL}."
+    simulator.twentytwo.storage.say("other", words)
+    fetch(service, arrive(service, webhook("other", to=OTHER)))
+    fetch_media(service, folder)
+    (path,) = folder.rglob("*-transcript-*")
+    assert NATIONAL in path.read_text()
+    return path
+
+
+def test_of_a_transcript_that_is_whole_in_its_file_alone_no_file_has_the_number(
+    service: Service, simulator: Simulator, tmp_path: Path, stores: StoreUrls
+) -> None:
+    path = others_long_transcript(service, simulator, tmp_path / "media")
+    # Of a turn that was broken off after it had changed the row.
+    (path.parent / f"{path.name[:-4]}beef").write_text(NATIONAL)
+    assert forget_person(service, PHONE).left == []
+    (left,) = (tmp_path / "media").rglob("*-transcript-*")
+    assert left.read_text().endswith("Ask my wife: ***.")
+    assert_nowhere(stores, service, tmp_path)
+
+
+def test_a_transcript_that_cannot_be_read_is_no_proof(
+    service: Service, simulator: Simulator, tmp_path: Path
+) -> None:
+    path = others_long_transcript(service, simulator, tmp_path / "media")
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(Conflict, match="nothing is proven"):
+        forget_person(service, PHONE)
+    path.rmdir()
+    view = forget_person(service, PHONE)
+    assert view.left == []
+    assert "were not looked into" in view.remarks[0]
