@@ -1,6 +1,6 @@
 """One person's rows: finds them by the number, keeps workers off them, counts and deletes them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -93,15 +93,19 @@ _BY_WEBHOOK = text(
 )
 
 
-def candidates(connection: Connection, *, pattern: str, raw_pattern: str) -> Iterator[Candidate]:
+def candidates(
+    connection: Connection, *, pattern: str, raw_pattern: str
+) -> Generator[Candidate, None, None]:
     """Read as they are found: of a company's own line there are very many."""
     streaming = connection.execution_options(yield_per=500)
     for query, where in (
         (_BY_NUMBER, {"pattern": pattern}),
         (_BY_WEBHOOK, {"pattern": pattern, "raw_pattern": raw_pattern}),
     ):
-        for row in streaming.execute(query, where).mappings():
-            yield Candidate(**row)
+        # Whoever has seen enough stops in the middle.
+        with streaming.execute(query, where) as result:
+            for row in result.mappings():
+                yield Candidate(**row)
 
 
 def without_time_limit(executor: Executor) -> None:

@@ -6,7 +6,7 @@ stands on our own side of calls is a line of the company, and no person. Changes
 
 import base64
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -93,27 +93,41 @@ def read_person(service: Service, phone: str, *, region: str | None = None) -> P
 def find_own_calls(service: Service, person: Person) -> list[OwnCall]:
     """Their calls. Conflict when the number is a line of the company's own."""
     own: dict[int, OwnCall] = {}
-    lines = 0
+    lines = untold = 0
+    beside: set[str] = set()
     with service.database.engine.begin() as connection:
         people_db.without_time_limit(connection)
-        for one in people_db.candidates(
+        found = people_db.candidates(
             connection, pattern=person.traces.pattern, raw_pattern=person.traces.raw_pattern
-        ):
-            parties = _parties_of(one)
-            is_person = _is_one_of(person, parties.person, one.region)
-            if is_person:
-                names = {one.call_id, one.answered_call_id or one.call_id}
-                own[one.id] = OwnCall(
-                    one.id, tuple((one.workspace_id, name) for name in sorted(names))
-                )
-            elif _is_one_of(person, parties.own, one.region):
-                lines += 1
-                if lines == _ENOUGH:
-                    break
+        )
+        with closing(found):
+            for one in found:
+                parties = _parties_of(one)
+                is_person = _is_one_of(person, parties.person, one.region)
+                if is_person:
+                    names = {one.call_id, one.answered_call_id or one.call_id}
+                    own[one.id] = OwnCall(
+                        one.id, tuple((one.workspace_id, name) for name in sorted(names))
+                    )
+                    if not parties.is_told:
+                        untold += 1
+                        beside |= _others(person, parties.person, one.region)
+                        if len(beside) > 1:
+                            break
+                elif _is_one_of(person, parties.own, one.region):
+                    lines += 1
+                    if lines == _ENOUGH:
+                        break
     if lines:
         counted = f"{lines:,} or more calls" if lines == _ENOUGH else f"{lines:,} of the calls"
         raise Conflict(
             f"The number that ends in {person.ending} is on the company's own side in {counted}: "
+            "it is a line of yours and no person. Nothing was changed"
+        )
+    if len(beside) > 1:
+        raise Conflict(
+            f"The number that ends in {person.ending} stands beside several numbers in {untold:,} "
+            "or more calls of which Twenty2 named no direction: as far as anybody can tell, "
             "it is a line of yours and no person. Nothing was changed"
         )
     return [own[id_] for id_ in sorted(own)]
@@ -123,6 +137,12 @@ def _parties_of(one: people_db.Candidate) -> Parties:
     if one.webhook is not None:
         return read_parties(one.webhook)
     return person_and_own(one.direction, callee=one.callee_phone, caller=one.caller_phone)
+
+
+def _others(person: Person, said: Sequence[str], region: str) -> set[str]:
+    """The numbers that are not theirs, each in one spelling."""
+    others = (one for one in said if not person.is_meant_by(one, region=region))
+    return {number.e164 if (number := read_number(one, region=region)) else one for one in others}
 
 
 def _is_one_of(person: Person, said: Sequence[str], region: str) -> bool:

@@ -87,6 +87,8 @@ class Parties:
 
     person: tuple[str, ...] = field(default=(), repr=False)
     own: tuple[str, ...] = field(default=(), repr=False)
+    #: Whether the direction told them apart; else our own side is among the person's numbers.
+    is_told: bool = True
 
 
 def read_parties(body: bytes) -> Parties:
@@ -106,7 +108,8 @@ def read_parties(body: bytes) -> Parties:
         caller=call.get("from_number") or call.get("caller_phone"),
     )
     named = contact.get("phone_number")
-    return Parties(person=tuple(str(one) for one in (*sides.person, named) if one), own=sides.own)
+    person = tuple(str(one) for one in (*sides.person, named) if one)
+    return Parties(person=person, own=sides.own, is_told=sides.is_told)
 
 
 def person_and_own(direction: object, *, callee: object, caller: object) -> Parties:
@@ -118,7 +121,7 @@ def person_and_own(direction: object, *, callee: object, caller: object) -> Part
         case "inbound":
             return Parties(person=by, own=to)
         case _:
-            return Parties(person=(*to, *by))
+            return Parties(person=(*to, *by), is_told=False)
 
 
 def check_call_id(value: Any, *, at: str) -> str:

@@ -102,6 +102,19 @@ def test_a_line_of_the_companys_own_is_refused_and_nothing_changes(
     assert rows(service.database) == before
 
 
+def test_a_line_in_calls_without_a_direction_is_refused_as_well(
+    service: Service, simulator: Simulator
+) -> None:
+    for call_id, to in (("c1", PHONE), ("c2", NATIONAL), ("else", OTHER)):
+        saved(service, simulator, call_id, direction=None, callee_phone=to)
+    before = rows(service.database)
+    with pytest.raises(Conflict, match="line of yours and no person"):
+        forget_person(service, LINE)
+    assert rows(service.database) == before
+    assert forget_person(service, PHONE).erased["calls"] == 2
+    assert call_ids(service) == {"else"}
+
+
 @pytest.mark.parametrize("said", ["", "nobody", "12345", "+91 12", "x" * 10_000])
 def test_what_is_no_number_is_refused(service: Service, said: str) -> None:
     with pytest.raises(Invalid, match="phone"):
