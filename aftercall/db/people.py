@@ -234,7 +234,7 @@ _SENT = text(
     FROM deliveries d JOIN destinations t ON t.id = d.destination_id
       JOIN calls c ON c.id = d.call_row_id
     WHERE d.call_row_id = ANY(:ids)
-      AND (d.delivered_at IS NOT NULL OR d.state = 'sending' OR EXISTS (
+      AND (d.delivered_at IS NOT NULL OR d.state = 'sending' OR d.attempts > 0 OR EXISTS (
         SELECT FROM attempts a WHERE a.call_row_id = d.call_row_id AND a.delivery_id = d.id
       ))
     ORDER BY t.name, t.id, d.id

@@ -12,6 +12,7 @@ from typing import IO, Any
 from uuid import UUID
 
 from aftercall.db import people as people_db
+from aftercall.db.media import media_paths
 from aftercall.flows.audit import Actor, note
 from aftercall.flows.look import show_call
 from aftercall.flows.people import (
@@ -22,12 +23,15 @@ from aftercall.flows.people import (
     find_mentions,
     find_own_calls,
     holds,
+    is_theirs,
     read_person,
     silent,
     spooled,
+    store_answers,
 )
 from aftercall.flows.service import Service
-from aftercall.media_store import MediaStore, MediaStoreError
+from aftercall.flows.views import PlaceView
+from aftercall.media_store import MediaStore, MediaStoreError, NoSuchFile
 
 _PIECE = 256 * 1024
 
@@ -65,21 +69,33 @@ def export_zip(
         with archive.open("person.json", "w", force_zip64=True) as entry:
             for piece in _pieces(service, person, calls, tell):
                 entry.write(piece.encode())
-        for call in calls:
-            for path in store.files_of(call.id):
+        with service.database.statements() as connection:
+            named = media_paths(connection, [call.id for call in calls])
+        # Another file that begins with a call's row may be somebody else's: after a restore rows
+        # are numbered again.
+        for _, path in named:
+            with store_answers():
                 _add(archive, store, path)
 
 
 def _add(archive: zipfile.ZipFile, store: MediaStore, path: str) -> None:
     try:
         source = store.open(path)
-    except MediaStoreError:
+    except NoSuchFile:
         # Replaced by another one meanwhile.
         return
     name = f"media/{path.rpartition('/')[2]}"
     with source, archive.open(name, "w", force_zip64=True) as entry:
-        while piece := source.read(_PIECE):
+        while piece := _read(source):
             entry.write(piece)
+
+
+def _read(source: IO[bytes]) -> bytes:
+    try:
+        return source.read(_PIECE)
+    except Exception as error:
+        # A remote store's own; its message may quote the URL.
+        raise MediaStoreError(f"The media store cannot be read ({type(error).__name__})") from None
 
 
 def _pieces(
@@ -97,15 +113,15 @@ def _pieces(
         if number % 20 == 0:
             tell(f"{number} of {len(calls)} calls")
     ids = [call.id for call in calls]
+    waiting = [body for body in spooled(service) if holds(person, body)]
+    theirs = [body for body in waiting if is_theirs(person, body)]
+    mentions = find_mentions(service, person, but_of_calls=ids, tell=tell)
+    if others := len(waiting) - len(theirs):
+        mentions.append(PlaceView(where="redis", column=None, count=others))
     tail = {
-        "webhooks_waiting": [
-            body.decode("utf-8", "replace") for body in spooled(service) if holds(person, body)
-        ],
+        "webhooks_waiting": [body.decode("utf-8", "replace") for body in theirs],
         "sent_to": [view.model_dump() for view in find_elsewhere(service, person, ids)],
-        "mentioned_in": [
-            place.model_dump()
-            for place in find_mentions(service, person, but_of_calls=ids, tell=tell)
-        ],
+        "mentioned_in": [place.model_dump() for place in mentions],
     }
     yield "\n  ],\n" + _dump(tail)[2:] + "\n"
 

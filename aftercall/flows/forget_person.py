@@ -31,6 +31,7 @@ from aftercall.flows.people import (
     find_own_calls,
     held_files,
     holds,
+    is_theirs,
     read_person,
     silent,
     spooled,
@@ -41,7 +42,7 @@ from aftercall.flows.spool import rewrite_spool
 from aftercall.flows.views import ElsewhereView, ForgottenView, PlaceView
 from aftercall.kept_logs import count_in_logs, redact_logs
 from aftercall.media_store import MediaStore, MediaStoreError
-from aftercall.twentytwo.inbound import NoCallId, NotJson, read_notice, read_parties
+from aftercall.twentytwo.inbound import NoCallId, Notice, NotJson, read_notice
 
 #: Calls a transaction: what one person has is nearly always one.
 BATCH = 500
@@ -50,6 +51,8 @@ PATIENCE = 60.0
 _POLL = 0.2
 #: Should we be killed: then they go on, unless it was done again by then.
 _POSTPONED = timedelta(hours=1)
+#: Rounds in a row that find no request under way.
+_QUIET = 2
 #: Calls of theirs that come in while we work make another round.
 _ROUNDS = 5
 
@@ -96,6 +99,8 @@ class _Forgetting:
         self._not_looked_into: set[str] = set()
         #: Calls that an earlier turn was at: it may have removed their files.
         self._begun: frozenset[Name] = frozenset()
+        #: Whether writers that did not see what is forgotten were waited for.
+        self._is_written_down = False
         self._began_at = service.clock()
 
     def run(self, by: Actor | None) -> ForgottenView:
@@ -147,15 +152,12 @@ class _Forgetting:
         """Theirs: none of it, and it does not come back. Somebody else's: without the number."""
         if not holds(self._person, body):
             return body
-        parties = read_parties(body)
-        if not any(
-            self._person.is_meant_by(one, region=self._person.number.region)
-            for one in parties.person
-        ):
-            return self._person.traces.bytes_without(body)
-        try:
-            notice = read_notice(body)
-        except (NotJson, NoCallId):
+        notice = _notice(body)
+        if not is_theirs(self._person, body):
+            left = self._person.traces.bytes_without(body)
+            # In an id it stays, and is told: changed, it would be another call.
+            return left if _notice(left) == notice else body
+        if notice is None:
             return None
         workspace_id = notice.workspace_id or self._default_workspace()
         if workspace_id is not None:
@@ -186,13 +188,18 @@ class _Forgetting:
         self._tell("Looking for their calls…")
         known: dict[int, OwnCall] = {}
         end = time.monotonic() + self._patience
-        while new := [
-            call for call in find_own_calls(self._service, self._person) if call.id not in known
-        ]:
+        while True:
+            found = find_own_calls(self._service, self._person)
+            new = [call for call in found if call.id not in known]
+            if not new and self._is_written_down:
+                break
             known.update({call.id: call for call in new})
             self._note([name for call in new for name in call.names])
+            # Also when only a kept webhook named a call: somebody may be storing that one.
             self._await_writers()
-            self._await_workers(list(known), end=end)
+            self._is_written_down = True
+            if new:
+                self._await_workers(list(known), end=end)
         return list(known.values())
 
     def _note(self, names: Sequence[Name]) -> None:
@@ -213,14 +220,19 @@ class _Forgetting:
                 time.sleep(_POLL)
 
     def _await_workers(self, ids: Sequence[int], *, end: float) -> None:
-        told = False
+        told, quiet = False, 0
         while True:
             now = self._service.clock()
             with self._service.database.engine.begin() as connection:
                 people_db.postpone(connection, ids, until=now + _POSTPONED)
                 count = people_db.count_under_way(connection, ids, now=now)
-            if not count:
+            # A fetch that ended between the two statements has made a delivery due: the next
+            # round keeps it off, or finds it under way.
+            quiet = 0 if count else quiet + 1
+            if quiet == _QUIET:
                 return
+            if not count:
+                continue
             if time.monotonic() > end:
                 self._remarks.append(
                     f"{count} requests of theirs did not end in time: their results are not "
@@ -416,6 +428,13 @@ class _Forgetting:
             calls_to_fetch=numberless,
             remarks=[*self._remarks, *_ALWAYS],
         )
+
+
+def _notice(body: bytes) -> Notice | None:
+    try:
+        return read_notice(body)
+    except (NotJson, NoCallId):
+        return None
 
 
 #: What no search of rows can show.

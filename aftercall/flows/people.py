@@ -218,6 +218,11 @@ def holds(person: Person, body: bytes) -> bool:
     return person.traces.bytes_without(body) != body
 
 
+def is_theirs(person: Person, body: bytes) -> bool:
+    """Whether a webhook that nobody has stored yet is of a call of theirs."""
+    return _is_one_of(person, read_parties(body).person, person.number.region)
+
+
 def spooled(service: Service) -> Iterator[bytes]:
     """The webhooks that are kept in Redis, and those that were refused from there."""
     for stream in (STREAM, REFUSED):

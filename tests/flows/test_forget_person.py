@@ -6,12 +6,12 @@ import uuid
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from aftercall.crm.sending import HookSender
 from aftercall.db import crm as crm_db
@@ -45,7 +45,7 @@ from tests.flows.people import (
     spool,
     webhook,
 )
-from tests.flows.work import accept, add_hook, deliver, fetch, queued_ids
+from tests.flows.work import accept, add_hook, deliver, delivery_rows, fetch, queued_ids
 
 
 @pytest.fixture
@@ -495,3 +495,85 @@ def test_a_transcript_that_cannot_be_read_is_no_proof(
     view = forget_person(service, PHONE)
     assert view.left == []
     assert "were not looked into" in view.remarks[0]
+
+
+# ---- at the same moment ------------------------------------------------------
+
+
+def test_a_delivery_that_a_fetch_makes_due_meanwhile_is_kept_off(
+    service: Service, simulator: Simulator
+) -> None:
+    """It ends after due rows were postponed, and before those under way are counted."""
+    add_hook(service, simulator)
+    saved(service, simulator, "c1")
+    now = service.clock()
+    with service.database.statements() as connection:
+        connection.execute(
+            text("UPDATE deliveries SET due_at = :later"), {"later": now + timedelta(days=1)}
+        )
+    ended: list[bool] = []
+
+    def end_the_fetch(_: object, __: object, statement: str, *___: object) -> None:
+        if statement.startswith("UPDATE media SET due_at") and not ended:
+            ended.append(True)
+            with service.database.statements() as connection:
+                connection.execute(text("UPDATE deliveries SET due_at = :now"), {"now": now})
+
+    due: list[datetime] = []
+    event.listen(service.database.engine, "after_cursor_execute", end_the_fetch)
+    try:
+        forget_person(
+            service,
+            PHONE,
+            draft=lambda _: due.extend(row.due_at for row in delivery_rows(service)),
+        )
+    finally:
+        event.remove(service.database.engine, "after_cursor_execute", end_the_fetch)
+    assert ended
+    assert due[0] > now + timedelta(minutes=30)
+
+
+def test_a_call_that_only_a_kept_webhook_named_is_waited_for(
+    service: Service, simulator: Simulator
+) -> None:
+    saved(service, simulator, "else", callee_phone=OTHER)
+    spool_webhook(service, webhook("c2"))
+    with service.database.engine.connect() as connection:
+        connection.execute(
+            text("INSERT INTO calls (workspace_id, call_id, state, due_at, received_at, "
+                 "callee_phone, direction) VALUES (:w, 'c2', 'queued', now(), now(), :n, "
+                 "'outbound')"), {"w": WORKSPACE.id, "n": PHONE}
+        )  # fmt: skip
+        thread = in_background(lambda: forget_person(service, PHONE, patience=20))
+        end = time.monotonic() + 10
+        while not forgotten(service) and time.monotonic() < end:
+            time.sleep(0.02)
+        thread.join(1)
+        assert thread.is_alive()
+        connection.commit()
+        thread.join(20)
+    assert call_ids(service) == {"else"}
+
+
+def test_somebody_elses_kept_webhook_with_the_number_in_an_id_is_not_lost(
+    service: Service, simulator: Simulator
+) -> None:
+    body = webhook(f"call {NATIONAL}", to=OTHER, note=PHONE)
+    spool_webhook(service, body)
+    view = forget_person(service, PHONE)
+    assert [(one.where, one.count) for one in view.left] == [("redis", 1)]
+    assert drain_spool(service) == 1
+    assert call_ids(service) == {f"call {NATIONAL}"}
+
+
+def test_what_may_have_arrived_is_told_when_its_attempts_are_gone(
+    service: Service, simulator: Simulator
+) -> None:
+    add_hook(service, simulator)
+    saved(service, simulator, "c1")
+    simulator.crm.hook("leads").fail_next(Fault.SERVER_ERROR)
+    deliver(service, queued_ids(service))
+    with service.database.statements() as connection:
+        connection.execute(text("DELETE FROM attempts"))
+    (sent,) = forget_person(service, PHONE).elsewhere
+    assert (len(sent.delivered), len(sent.perhaps)) == (0, 1)
