@@ -5,13 +5,15 @@ in a power cut (docs/reliability.md). Storing an entry twice does nothing twice.
 """
 
 import base64
-import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, cast
 
 import structlog
+from redis.exceptions import LockNotOwnedError
+from redis.lock import Lock
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from aftercall.domain.ids import new_id
@@ -29,7 +31,8 @@ STREAM = "aftercall:spool"
 #: Entries that the database refuses, for a person to look at. Never deleted by us.
 REFUSED = "aftercall:spool:refused"
 _LOCK = "aftercall:spool:lock"
-_LOCK_MS = 30_000
+#: Renewed before each batch: so long may one batch take.
+_LOCK_SECONDS = 30.0
 _BATCH = 200
 
 
@@ -71,23 +74,33 @@ def drain_spool(service: Service) -> int:
     """Moves what waits into the database; answers how many. One process at a time."""
     if not spool_length(service):
         return 0
-    if not service.redis.set(_LOCK, "1", nx=True, px=_LOCK_MS):
+    lock = service.redis.lock(_LOCK, timeout=_LOCK_SECONDS)
+    if not lock.acquire(blocking=False):
         return 0
     moved = 0
     try:
         while entries := cast(list[Any], service.redis.xrange(STREAM, count=_BATCH)):
-            _move(service, entries)
+            _move(service, lock, entries)
             moved += len(entries)
     except (OperationalError, InterfaceError) as error:
         log.warning("database.unreachable", error=type(error).__name__)
+    except LockNotOwnedError:
+        log.warning("spool.lock_lost", moved=moved)
     finally:
-        service.redis.delete(_LOCK)
+        _release(lock)
     if moved:
         log.info("spool.drained", webhooks=moved)
     return moved
 
 
-def _move(service: Service, entries: Sequence[tuple[str, dict[str, str]]]) -> None:
+def _release(lock: Lock) -> None:
+    """Ours alone: one that lapsed is somebody else's by now."""
+    with suppress(LockNotOwnedError):
+        lock.release()
+
+
+def _move(service: Service, lock: Lock, entries: Sequence[tuple[str, dict[str, str]]]) -> None:
+    lock.reacquire()
     try:
         _store(service, entries)
     except DBAPIError as error:
@@ -96,7 +109,7 @@ def _move(service: Service, entries: Sequence[tuple[str, dict[str, str]]]) -> No
         if len(entries) > 1:
             # One of them spoils the rest: each by itself.
             for entry in entries:
-                _move(service, [entry])
+                _move(service, lock, [entry])
             return
         _refuse(service, entries[0], why=type(error.orig).__name__)
     service.redis.xdel(STREAM, *(entry_id for entry_id, _ in entries))
@@ -133,21 +146,24 @@ def rewrite_spool(service: Service, look: Callable[[bytes], bytes | None]) -> in
 
     Answers how many were changed. Nobody drains meanwhile. Conflict when somebody does all along.
     """
-    end = time.monotonic() + _LOCK_MS / 1000 + 1
-    while not service.redis.set(_LOCK, "1", nx=True, px=_LOCK_MS):
-        if time.monotonic() > end:
-            raise Conflict("Kept webhooks are being moved into the database: try again in a minute")
-        time.sleep(0.1)
+    lock = service.redis.lock(_LOCK, timeout=_LOCK_SECONDS)
+    if not lock.acquire(blocking_timeout=_LOCK_SECONDS + 1):
+        raise Conflict("Kept webhooks are being moved into the database: try again in a minute")
     try:
-        return sum(_rewrite(service, stream, look) for stream in (STREAM, REFUSED))
+        return sum(_rewrite(service, lock, stream, look) for stream in (STREAM, REFUSED))
+    except LockNotOwnedError:
+        raise Conflict("Looking through kept webhooks took too long: try again") from None
     finally:
-        service.redis.delete(_LOCK)
+        _release(lock)
 
 
-def _rewrite(service: Service, stream: str, look: Callable[[bytes], bytes | None]) -> int:
+def _rewrite(
+    service: Service, lock: Lock, stream: str, look: Callable[[bytes], bytes | None]
+) -> int:
     changed, after = 0, "-"
     newest = cast(list[Any], service.redis.xrevrange(stream, count=1))
     while entries := cast(list[Any], service.redis.xrange(stream, min=after, count=_BATCH)):
+        lock.reacquire()
         for entry_id, fields in entries:
             if newest and _place(entry_id) > _place(newest[0][0]):
                 return changed
