@@ -50,7 +50,7 @@ def releases() -> list[Release]:
 
 
 def _before(file: Path) -> Release | None:
-    """The code of main just before it had this file; None when it had no migrations yet."""
+    """The code of main just before it had this file; None when that was no release."""
     added = _git(
         "log",
         "--first-parent",
@@ -63,7 +63,13 @@ def _before(file: Path) -> Release | None:
     commit = _git("rev-parse", f"{added[-1]}^1") if added else _git("rev-parse", "HEAD")
     names = _git("ls-tree", "--name-only", commit, f"{VERSIONS}/").splitlines()
     names = [Path(name).name for name in names if name.endswith(".py")]
-    return Release(commit, newest(names)) if names else None
+    return Release(commit, newest(names)) if names and _is_one_line(commit) else None
+
+
+def _is_one_line(commit: str) -> bool:
+    """Whether each migration follows one of its own: between two merges several may follow one."""
+    said = _git("grep", "-h", "^down_revision", commit, "--", VERSIONS).splitlines()
+    return len(set(said)) == len(said)
 
 
 def newest(names: list[str]) -> str:
