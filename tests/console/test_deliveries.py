@@ -156,10 +156,24 @@ def test_one_delivery_is_sent_again_from_its_page(
     path = f"/deliveries/{one}"
     page = admin.get(path).text
     assert "It was given up" in page
-    assert "What it would send is not there any more" in page
+    assert "What it would send is not there any more" not in page
     assert admin.submit(f"{path}/replay").headers["location"] == path
     assert "The delivery goes again." in admin.get(path).text
     assert count(database, DeliveryState.QUEUED) == 1
+
+
+def test_a_delivery_whose_payload_is_gone_says_so_and_does_not_go_again(
+    database: Database, admin: Visitor, add: Callable[..., Json]
+) -> None:
+    [one] = make_deliveries(database, add()["id"], 1)
+    with database.transaction() as session:
+        session.execute(text("DELETE FROM call_payloads"))
+    path = f"/deliveries/{one}"
+    assert "What it would send is not there any more" in admin.get(path).text
+    said = admin.submit(f"{path}/replay")
+    assert (said.status_code, said.headers.get("location")) == (409, None), said.text
+    assert "would send was not kept any more" in unescape(said.text)
+    assert count(database, DeliveryState.QUEUED) == 0
 
 
 def test_what_goes_to_a_paused_destination_is_said_to_be_held(
