@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 import redis
 
@@ -15,12 +16,16 @@ from api.receiver import Receiver
 async def heartbeat(service: Service, receiver: Receiver) -> AsyncIterator[None]:
     """Until the end of the block; with it goes when the last webhook was taken."""
     own = Heartbeat(service.redis, "api")
+    noted: datetime | None = None
 
     def beat() -> None:
+        nonlocal noted
         try:
             own.beat()
-            if receiver.last_at is not None:
-                note_webhook(service.redis, receiver.last_at)
+            last = receiver.last_at
+            if last is not None and last != noted:
+                note_webhook(service.redis, last)
+                noted = last
         except redis.RedisError:
             pass  # whoever watches sees that Redis is away
 

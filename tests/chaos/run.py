@@ -208,14 +208,14 @@ def _start(supervisor: Supervisor) -> list[str]:
         origins.append(f"http://127.0.0.1:{port}")
     supervisor.start("beat", beat_arguments())
     end = time.monotonic() + 60
-    while not all(_is_ready(origin) for origin in origins):
+    while not all(is_ready(origin) for origin in origins):
         if time.monotonic() > end:
             raise SystemExit("the apis did not come up")
         time.sleep(0.2)
     return origins
 
 
-def _is_ready(origin: str) -> bool:
+def is_ready(origin: str) -> bool:
     try:
         return requests.get(f"{origin}/readyz", timeout=2).ok
     except requests.RequestException:
