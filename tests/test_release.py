@@ -33,7 +33,7 @@ from tests.api.server import free_port
 from tests.cli.command import environment
 from tests.test_docs import ROOT
 from tools.release import NotReady, build, check_changelog, check_tree
-from tools.sbom import make_sbom, read_lock
+from tools.sbom import Locked, licences_of, make_sbom, read_lock
 
 EPOCH = 1_700_000_000
 LOCK = (ROOT / "requirements.lock").read_text()
@@ -126,6 +126,22 @@ def test_the_bill_is_valid_and_names_no_address(dist: Path) -> None:
     text = (dist / f"aftercall-{__version__}.cdx.json").read_text()
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     assert re.findall(r'"https?://(?!cyclonedx\.org/schema/)[^"]*"', text) == []
+
+
+def test_the_bill_says_each_packages_licence_as_the_package_says_it(dist: Path) -> None:
+    bill = json.loads((dist / f"aftercall-{__version__}.cdx.json").read_text())
+    said = {one["name"]: one.get("licenses", []) for one in bill["components"]}
+    assert said["sqlalchemy"] == [{"expression": "MIT"}]
+    assert said["celery"] == [{"license": {"name": "BSD-3-Clause"}}]
+    assert said["jinja2"] == [{"license": {"name": "BSD License"}}]
+    without = {name for name, licences in said.items() if not licences}
+    # Those that this machine needs none of.
+    assert without <= {"async-timeout", "colorama", "tzdata"}
+
+
+def test_another_version_than_the_locked_one_says_nothing_of_its_licence() -> None:
+    assert licences_of(Locked("celery", "1.0", "", ())) == []
+    assert licences_of(Locked("not-installed-at-all", "1.0", "", ())) == []
 
 
 def test_a_package_of_some_machines_only_says_which() -> None:

@@ -1,7 +1,9 @@
 """The software bill of materials: the lock file as a CycloneDX document.
 
 Says which packages an installation gets and which of them needs which, as `requirements.lock`
-says it. Names no address. The same lock, version and time give the same bytes.
+says it, and each one's licence, as the package itself says it: of those that are installed here
+in the locked version. Names no address. The same lock, packages, version and time give the same
+bytes.
 """
 
 import re
@@ -9,12 +11,13 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from importlib.metadata import PackageNotFoundError, metadata
 
 from cyclonedx.model import Property
 from cyclonedx.model.bom import Bom, BomMetaData
 from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.model.contact import OrganizationalEntity
-from cyclonedx.model.license import LicenseExpression
+from cyclonedx.model.license import DisjunctiveLicense, LicenseExpression
 from cyclonedx.output import make_outputter
 from cyclonedx.schema import OutputFormat, SchemaVersion
 from packageurl import PackageURL
@@ -99,9 +102,33 @@ def _needs(packages: list[Locked]) -> Mapping[str, list[str]]:
 
 def _library(package: Locked) -> Component:
     component = _component(package.name, package.version, ComponentType.LIBRARY)
+    component.licenses.update(licences_of(package))
     if package.marker:
         component.properties.add(Property(name="aftercall:only", value=package.marker))
     return component
+
+
+def licences_of(package: Locked) -> list[LicenseExpression | DisjunctiveLicense]:
+    """What its metadata says: an SPDX expression, else its own words, else its classifiers."""
+    try:
+        said = metadata(package.name)
+    except PackageNotFoundError:
+        return []
+    if said["Version"] != package.version:
+        return []
+    if expression := said["License-Expression"]:
+        return [LicenseExpression(expression)]
+    words = (said["License"] or "").strip()
+    # Some put the licence's whole text there.
+    if words and "\n" not in words:
+        return [DisjunctiveLicense(name=words)]
+    prefix = "License :: OSI Approved :: "
+    classifiers = said.get_all("Classifier", [])
+    return [
+        DisjunctiveLicense(name=one.removeprefix(prefix))
+        for one in classifiers
+        if one.startswith(prefix)
+    ]
 
 
 def _component(name: str, version: str, type_: ComponentType) -> Component:

@@ -1,5 +1,7 @@
 """Partitions of a month: made from a table in use, made ahead, dropped when they are over."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -167,6 +169,20 @@ def test_a_migration_that_was_broken_off_is_begun_again(before: str, engine: Eng
     with engine.begin() as connection:
         connection.execute(text(WRITE_WEBHOOK), {"at": NOW})
         assert connection.scalar(text("SELECT count(*) FROM webhooks_old")) == 1
+
+
+@pytest.mark.timeout(300)
+def test_a_migration_that_is_killed_is_begun_again_and_ends_the_same(stores: StoreUrls) -> None:
+    """Before every ninth of its statements; all of them by hand: tests/db/killed.py."""
+    arguments = ("tests.db.killed", stores.database_url, "0010", "0011", "--every", "9")
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(done.stdout.splitlines()) >= 8, done.stdout
 
 
 def test_a_migration_that_is_stopped_before_the_swap_leaves_no_check_and_keeps_its_index(
