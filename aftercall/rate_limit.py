@@ -14,6 +14,7 @@ who gets no permit leaves the row where it is.
 
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import cast
@@ -164,10 +165,14 @@ class RateLimiter:
         return self._ask(wishes, take=False)
 
     def give_back(self, lane: Lane, grant: Grant, count: int) -> None:
-        """Permits that were not used: the rows had gone to somebody else."""
+        """Permits that were not used: the rows had gone to somebody else.
+
+        Never raises: what cannot be given back is free again when its window has passed.
+        """
         if count > 0:
             interval = _milliseconds(lane.window) * 1000 / lane.limit
-            self._give_back(keys=_keys(lane)[:2], args=[grant.nonce, count, interval])
+            with suppress(redis.RedisError):
+                self._give_back(keys=_keys(lane)[:2], args=[grant.nonce, count, interval])
 
     def block(self, lane_name: str, wait: timedelta) -> None:
         """No permits for this lane for so long; a longer block that is there already stays."""

@@ -15,8 +15,8 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from aftercall.crm.description import Description, Encodings
-from aftercall.crm.due_times import DueTime, read_due_time
 from aftercall.crm.phones import Number, cores, read_number, spellings
+from aftercall.crm.spoken.due_times import DueTime, read_due_time
 from aftercall.crm.sync_settings import FieldMap, FollowUp, SyncSettings
 from aftercall.crm.templates import look
 from aftercall.crm.values import Money, Unreadable, Value, ValueType, read_value

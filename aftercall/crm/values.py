@@ -15,8 +15,8 @@ from enum import StrEnum
 from typing import assert_never
 from zoneinfo import ZoneInfo
 
-from aftercall.crm.amounts import Money, read_amount, read_money
-from aftercall.crm.due_times import read_day, read_due_time, read_stamp
+from aftercall.crm.spoken.amounts import Money, read_amount, read_money
+from aftercall.crm.spoken.due_times import read_day, read_due_time, read_stamp
 
 __all__ = ["Money", "Unreadable", "Value", "ValueType", "read_value"]
 

@@ -141,7 +141,8 @@ _CAPACITIES = text(
       CASE WHEN t.paused_until > :now THEN 0 ELSE t.max_in_flight - (
         SELECT count(*) FROM deliveries d WHERE d.destination_id = t.id AND d.state = 'sending'
       ) END AS free
-    FROM destinations t WHERE t.id = ANY(:ids)
+    FROM destinations t
+    WHERE t.id = ANY(:ids) AND (NOT :limited OR t.rate_limit_per_second IS NOT NULL)
     """
 )
 
@@ -156,6 +157,15 @@ def waiting_deliveries(
     return waiting
 
 
+def limited_capacities(
+    executor: Executor, destination_ids: Sequence[uuid.UUID], *, now: datetime
+) -> list[Capacity]:
+    """What each destination with a limit a second takes now, as can be told without locks."""
+    if not destination_ids:
+        return []
+    return _capacities(executor, destination_ids, now=now, limited_only=True)
+
+
 def lock_capacities(
     executor: Executor, destination_ids: Sequence[uuid.UUID], *, now: datetime
 ) -> list[Capacity]:
@@ -163,7 +173,13 @@ def lock_capacities(
     locked = executor.execute(_LOCK_DESTINATIONS, {"ids": list(destination_ids)}).scalars().all()
     if not locked:
         return []
-    rows = executor.execute(_CAPACITIES, {"ids": list(locked), "now": now})
+    return _capacities(executor, locked, now=now)
+
+
+def _capacities(
+    executor: Executor, ids: Sequence[uuid.UUID], *, now: datetime, limited_only: bool = False
+) -> list[Capacity]:
+    rows = executor.execute(_CAPACITIES, {"ids": list(ids), "now": now, "limited": limited_only})
     return [
         Capacity(row.id, max(row.free, 0), row.rate_limit_per_second, row.failures_in_a_row)
         for row in rows

@@ -42,7 +42,7 @@ from aftercall.flows.service import Service
 from aftercall.flows.sync_calls import CrmSyncer, Synced
 from aftercall.http import without_secrets
 from aftercall.origins import Origin
-from aftercall.rate_limit import Lane, Wish
+from aftercall.rate_limit import Grant, Lane, Wish
 from aftercall.sealing import SealError
 from aftercall.tracing import Place, Traces
 
@@ -226,30 +226,53 @@ def claim_within_limits(
     `alone`: of those on their last chance, else none of those.
     """
     now = service.clock()
-    with service.database.engine.begin() as connection:
+    with service.database.statements() as connection:
         waiting = deliveries_db.waiting_deliveries(connection, ids, now=now, alone=alone)
-        chosen: list[uuid.UUID] = []
-        crowded: set[uuid.UUID] = set()
-        for capacity in deliveries_db.lock_capacities(connection, list(waiting), now=now):
-            its = waiting[capacity.destination_id]
-            free = min(capacity.free, len(its))
-            if free and is_tripped(capacity.failures_in_a_row):
-                # The probe. The next goes when this one has failed, or should have come back.
-                free = 1
-                destinations_db.pause_destination(
-                    connection, capacity.destination_id, until=now + LEASE
+        limited = deliveries_db.limited_capacities(connection, list(waiting), now=now)
+    # Before the destinations are locked: nobody waits behind us for Redis.
+    permits = _take_permits(service, limited, waiting)
+    claims: list[ClaimedDelivery] = []
+    try:
+        with service.database.engine.begin() as connection:
+            chosen, crowded = _choose(connection, waiting, permits, now=now)
+            if chosen:
+                claims = deliveries_db.claim_deliveries(
+                    connection, sorted(chosen), now=now, lease=LEASE
                 )
-            if capacity.rate_limit_per_second is not None and free:
-                free = _take_permits(
-                    service, capacity.destination_id, capacity.rate_limit_per_second, free
-                )
-            if free < len(its):
-                crowded.add(capacity.destination_id)
-            chosen.extend(its[:free])
-        if not chosen:
-            return [], crowded
-        claims = deliveries_db.claim_deliveries(connection, sorted(chosen), now=now, lease=LEASE)
-        return _with_links(service, connection, claims), crowded
+                claims = _with_links(service, connection, claims)
+    finally:
+        for destination_id, (lane, grant) in permits.items():
+            used = sum(claim.destination_id == destination_id for claim in claims)
+            service.limiter.give_back(lane, grant, grant.total - used)
+    return claims, crowded
+
+
+def _choose(
+    connection: Connection,
+    waiting: dict[uuid.UUID, list[uuid.UUID]],
+    permits: dict[uuid.UUID, tuple[Lane, Grant]],
+    *,
+    now: datetime,
+) -> tuple[list[uuid.UUID], set[uuid.UUID]]:
+    """Which may go, and the destinations that have more waiting; locks the destinations."""
+    chosen: list[uuid.UUID] = []
+    crowded: set[uuid.UUID] = set()
+    for capacity in deliveries_db.lock_capacities(connection, list(waiting), now=now):
+        its = waiting[capacity.destination_id]
+        free = min(capacity.free, len(its))
+        if capacity.rate_limit_per_second is not None:
+            _, grant = permits.get(capacity.destination_id, (None, None))
+            free = min(free, grant.total if grant else 0)
+        if free and is_tripped(capacity.failures_in_a_row):
+            # The probe. The next goes when this one has failed, or should have come back.
+            free = 1
+            destinations_db.pause_destination(
+                connection, capacity.destination_id, until=now + LEASE
+            )
+        if free < len(its):
+            crowded.add(capacity.destination_id)
+        chosen.extend(its[:free])
+    return chosen, crowded
 
 
 def _with_links(
@@ -269,10 +292,26 @@ def _with_links(
 
 
 def _take_permits(
-    service: Service, destination_id: uuid.UUID, limit_per_second: int, wanted: int
-) -> int:
-    lane = Lane(f"destination:{destination_id}", limit_per_second, _SECOND)
-    return service.limiter.take([Wish(lane, fresh=wanted, paced=0)])[0].fresh
+    service: Service,
+    limited: Sequence[deliveries_db.Capacity],
+    waiting: dict[uuid.UUID, list[uuid.UUID]],
+) -> dict[uuid.UUID, tuple[Lane, Grant]]:
+    """Of each destination with a limit of its own: as many as it would take now."""
+    wishes: dict[uuid.UUID, Wish] = {}
+    for capacity in limited:
+        wanted = min(capacity.free, len(waiting[capacity.destination_id]))
+        if is_tripped(capacity.failures_in_a_row):
+            wanted = min(wanted, 1)
+        if wanted and capacity.rate_limit_per_second is not None:
+            lane = Lane(
+                f"destination:{capacity.destination_id}", capacity.rate_limit_per_second, _SECOND
+            )
+            wishes[capacity.destination_id] = Wish(lane, fresh=wanted, paced=0)
+    grants = service.limiter.take(list(wishes.values()))
+    return {
+        destination_id: (wish.lane, grant)
+        for (destination_id, wish), grant in zip(wishes.items(), grants, strict=True)
+    }
 
 
 # ---- read and record ---------------------------------------------------------

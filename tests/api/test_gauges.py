@@ -1,7 +1,5 @@
 """What a scrape reads of the stores: workspaces, destinations, processes; and bounds on labels."""
 
-import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,6 +23,7 @@ from aftercall.twentytwo.rate_limit import workspace_lane
 from api.metrics import make_registry
 from api.probes import Probes
 from tests.conftest import WORKSPACE, Clock
+from tests.installed import installed
 
 #: More than have labels of their own.
 MANY = MOST_LABELS + 5
@@ -221,10 +220,7 @@ def test_the_page_has_every_declared_metric_and_no_other(
     page = generate_latest(registry).decode()
     shown = {line.split()[2] for line in page.splitlines() if line.startswith("# TYPE")}
     assert shown == {metric.name for metric in METRICS}
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        assert os.environ.get("CI") != "true", "CI installs promtool: .ci/run"
-        pytest.skip("there is no promtool here")
+    promtool = installed("promtool", "prometheus")
     check = subprocess.run(
         [promtool, "check", "metrics"], input=page.encode(), capture_output=True, check=False
     )

@@ -17,14 +17,10 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, s
 from tests.api.server import Api
 from tests.conftest import ADMIN_TOKEN
 from tests.console.conftest import _console, console, database, teller
+from tests.installed import installed
 
 __all__ = ["_console", "console", "database", "teller"]
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-NO_CHROMIUM = (
-    "The browser tests did NOT run: there is no chromium here. "
-    "Install Debian's package `chromium` and run them again."
-)
 SIZES = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 360, "height": 740}}
 SCHEMES = ("light", "dark")
 
@@ -32,11 +28,10 @@ SCHEMES = ("light", "dark")
 # Not for the session: while it is open, a loop runs in this thread, and other tests run their own.
 @pytest.fixture(scope="package")
 def _browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip(NO_CHROMIUM)
+    chromium = shutil.which("chromium-browser") or installed("chromium", "chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
+            executable_path=chromium,
             args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
         )
         yield browser

@@ -5,6 +5,7 @@ and looks at each page as people do. Everything on the pictures is made up.
 """
 
 import logging
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -20,11 +21,12 @@ from aftercall.db.session import Database
 from aftercall.embedded import embedded_stores
 from aftercall.simulator import Simulator
 from tests.api.server import Api, running_api
-from tests.browser.conftest import CHROMIUM, NO_CHROMIUM, SIZES
+from tests.browser.conftest import SIZES
 from tests.browser.filled import Filled, connect_hubspot, fill
 from tests.browser.small_png import smaller
 from tests.conftest import ADMIN_TOKEN, WORKSPACE, Clock, make_service, make_settings
 from tests.console.crm import fake_hubspot
+from tests.installed import why_not_installed
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / "docs" / "screenshots"
 #: So large is a picture at most: what is longer is cut off below.
@@ -35,8 +37,9 @@ THOROUGHLY: Final = ("overview", "call")
 
 
 def main() -> None:
-    if CHROMIUM is None:
-        sys.exit(NO_CHROMIUM.replace("browser tests did NOT run", "pictures were NOT taken"))
+    chromium = shutil.which("chromium-browser") or shutil.which("chromium")
+    if chromium is None:
+        sys.exit(why_not_installed("chromium", "chromium"))
     # What workers would say of each call is of no interest here.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -44,7 +47,7 @@ def main() -> None:
         old.unlink()
     with filled_server() as (api, filled), sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
+            executable_path=chromium,
             args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
         )
         pages = {"sign-in": "/sign-in", **paths(api, filled)}

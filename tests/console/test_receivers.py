@@ -1,7 +1,6 @@
 """What we tell receivers to verify our signature with does so, in each language."""
 
 import json
-import shutil
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -12,6 +11,7 @@ import pytest
 
 from aftercall.crm.signing import new_secret, signature_headers
 from api.console.destinations import receivers
+from tests.installed import installed
 
 ID = "019b8e5c-0000-7000-8000-000000000001"
 BODY = '{"type":"call.completed","data":{"city":"मुंबई"}}'.encode()
@@ -48,12 +48,11 @@ def verify(request: pytest.FixtureRequest, tmp_path: Path) -> Verify:
         exec(code("Python"), names)  # noqa: S102 - it is our own
         found: Verify = names["verify"]
         return found
-    program, suffix, asks = {"Node": ("node", "js", NODE), "PHP": ("php", "php", PHP)}[
-        request.param
-    ]
-    path = shutil.which(program)
-    if path is None:
-        pytest.skip(f"there is no {program} here: the code for {request.param} was NOT tried")
+    program, package, suffix, asks = {
+        "Node": ("node", "nodejs", "js", NODE),
+        "PHP": ("php", "php-cli", "php", PHP),
+    }[request.param]
+    path = installed(program, package)
     ours, asking = tmp_path / f"verify.{suffix}", tmp_path / f"ask.{suffix}"
     ours.write_text(code(request.param))
     asking.write_text(asks)

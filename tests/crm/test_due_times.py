@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aftercall.crm.due_times import MAX_LENGTH, TOO_LONG, read_day, read_due_time
+from aftercall.crm.spoken.due_times import MAX_LENGTH, TOO_LONG, read_day, read_due_time
 from tests.crm.phrases import PAGE, TABLE, Phrase, groups, page
 
 INDIA = ZoneInfo("Asia/Kolkata")

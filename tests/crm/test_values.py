@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aftercall.crm.amounts import Money
+from aftercall.crm.spoken.amounts import Money
 from aftercall.crm.values import Unreadable, Value, ValueType, read_value
 
 INDIA = ZoneInfo("Asia/Kolkata")

@@ -1,7 +1,5 @@
 """aftercall's own processes on stores that a test brings, and calls that flow through them."""
 
-import os
-import shutil
 import socket
 import threading
 import time
@@ -134,11 +132,3 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def must_be_installed(program: str, package: str) -> str | None:
-    """Why a test cannot run here; in CI that is a failure, since .ci/run installs it."""
-    if shutil.which(program) or Path("/usr/sbin", program).exists():
-        return None
-    assert os.environ.get("CI") != "true", f"{program} is missing: .ci/run installs {package}"
-    return f"{program} is not installed here (Debian's package {package})"

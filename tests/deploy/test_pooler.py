@@ -18,11 +18,12 @@ from aftercall.simulator import Simulator
 from aftercall.stores import StoreError, check_database
 from tests.cli.command import environment
 from tests.conftest import SECRET_KEY
-from tests.deploy.parts import free_port, must_be_installed, parts, settings_for
+from tests.deploy.parts import free_port, parts, settings_for
 from tests.deploy.redis_servers import until
+from tests.installed import why_not_installed
 
 pytestmark = pytest.mark.skipif(
-    bool(_why := must_be_installed("pgbouncer", "pgbouncer")), reason=str(_why)
+    bool(_why := why_not_installed("pgbouncer", "pgbouncer")), reason=str(_why)
 )
 SESSIONS = 3
 DEFAULTS = (

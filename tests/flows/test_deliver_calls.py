@@ -3,9 +3,12 @@
 import threading
 import time
 import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+import redis
 from sqlalchemy import select, text
 
 from aftercall.db.destinations import get_destination
@@ -22,6 +25,8 @@ from aftercall.flows.configure_destinations import (
 from aftercall.flows.deliver_calls import LEASE, Sent, claim_within_limits, note_destinations
 from aftercall.flows.replay import replay_delivery, replay_matching
 from aftercall.flows.service import Service
+from aftercall.rate_limit import Grant, Lane, RateLimiter, Wish
+from aftercall.sealing import Sealer
 from aftercall.simulator import Fault, PlannedFault, Simulator
 from tests.conftest import Clock
 from tests.flows.work import accept_rows, add_hook, deliver, delivery_rows, fetch, queued_ids
@@ -314,6 +319,62 @@ def test_a_destinations_rate_a_second_is_kept(service: Service, simulator: Simul
     assert len(claimed) == 4
 
 
+class Meanwhile(RateLimiter):
+    """Does something just after permits were taken."""
+
+    def __init__(self, client: redis.Redis, then: Callable[[], None]) -> None:
+        super().__init__(client)
+        self._then = then
+
+    def take(self, wishes: Sequence[Wish]) -> list[Grant]:
+        grants = super().take(wishes)
+        if wishes:
+            self._then()
+        return grants
+
+
+def test_nobody_waits_for_a_destination_while_redis_is_asked_for_permits(
+    service: Service, simulator: Simulator
+) -> None:
+    add_hook(service, simulator, rate_limit_per_second=4)
+    save_calls(service, simulator, 10)
+    locked: list[str] = []
+
+    def lock() -> None:
+        with service.database.transaction() as session:
+            statement = "SELECT name FROM destinations FOR UPDATE NOWAIT"
+            locked.extend(session.execute(text(statement)).scalars())
+
+    limiter = Meanwhile(service.redis, lock)
+    claimed, _ = claim_within_limits(replace(service, limiter=limiter), queued_ids(service))
+    assert (locked, len(claimed)) == (["leads"], 4)
+
+
+def test_permits_of_deliveries_that_somebody_else_took_are_given_back(
+    service: Service, simulator: Simulator
+) -> None:
+    add_hook(service, simulator, rate_limit_per_second=4)
+    save_calls(service, simulator, 3)
+    ids = queued_ids(service)
+    in_their_hands: list[uuid.UUID] = []
+
+    def take_first() -> None:
+        if not in_their_hands:
+            in_their_hands.extend(ids[:2])
+            with service.database.transaction() as session:
+                session.execute(
+                    text("UPDATE deliveries SET due_at = :later WHERE id = ANY(:ids)"),
+                    {"ids": ids[:2], "later": service.clock() + timedelta(hours=1)},
+                )
+
+    limiter = Meanwhile(service.redis, take_first)
+    claimed, _ = claim_within_limits(replace(service, limiter=limiter), ids)
+    assert [claim.id for claim in claimed] == ids[2:]
+    # One of four was used.
+    lane = Lane(f"destination:{claimed[0].destination_id}", 4, timedelta(seconds=1))
+    assert service.limiter.look([Wish(lane, fresh=4, paced=0)])[0].fresh == 3
+
+
 def test_a_straggler_does_not_keep_its_neighbours_from_being_recorded(
     service: Service, simulator: Simulator
 ) -> None:
@@ -334,10 +395,6 @@ def test_a_straggler_does_not_keep_its_neighbours_from_being_recorded(
 def test_a_secret_that_does_not_open_spends_no_attempt(
     service: Service, simulator: Simulator
 ) -> None:
-    from dataclasses import replace
-
-    from aftercall.sealing import Sealer
-
     add_hook(service, simulator)
     save_calls(service, simulator)
     deliver(replace(service, sealer=Sealer("another key than the right one")), queued_ids(service))

@@ -1,8 +1,6 @@
 """Every alert speaks of metrics that exist, fires when it should, and leads to a helpful page."""
 
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.installed import installed
 from tests.ops.expressions import faults_in
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,12 +90,12 @@ def test_no_page_speaks_of_an_alert_that_is_none() -> None:
 
 def promtool(*arguments: str) -> str:
     """What it says; it must exit 0. Skips where it is not installed, but not in CI."""
-    program = shutil.which("promtool")
-    if program is None:
-        assert os.environ.get("CI") != "true", "CI has no promtool: .ci/run installs it"
-        pytest.skip("promtool is not installed: apt-get install prometheus")
     run = subprocess.run(
-        [program, *arguments], cwd=PROMETHEUS, capture_output=True, text=True, check=False
+        [installed("promtool", "prometheus"), *arguments],
+        cwd=PROMETHEUS,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
     return run.stdout

@@ -7,7 +7,7 @@ all become "tomorrow morning 11 oclock". A word that is not known stays.
 import re
 import unicodedata
 
-from aftercall.crm.hindi import in_english
+from aftercall.crm.spoken.hindi import in_english
 
 _WORDS = {
     "tmrw": "tomorrow", "tmr": "tomorrow", "tmrow": "tomorrow", "tomorow": "tomorrow",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from aftercall.crm.clocks import (
+from aftercall.crm.spoken.clocks import (
     FIRST,
     LAST,
     Clock,
@@ -20,8 +20,8 @@ from aftercall.crm.clocks import (
     take_parts,
     take_waits,
 )
-from aftercall.crm.days import RELATIVE, Day, days_meant, take_days
-from aftercall.crm.plain_words import plain_words
+from aftercall.crm.spoken.days import RELATIVE, Day, days_meant, take_days
+from aftercall.crm.spoken.plain_words import plain_words
 
 MAX_LENGTH = 200
 WITHIN = timedelta(days=30)
