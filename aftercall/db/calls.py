@@ -57,15 +57,17 @@ def waiting_calls(
     return [WaitingCall(row.id, row.workspace_id, row.priority) for row in rows]
 
 
+# The first of each line of the workspace `w`, and no join over all that waits.
+_FIRSTS = """
+    (VALUES (0), (1), (2)) AS p (priority) CROSS JOIN LATERAL (
+      SELECT c.due_at FROM calls c
+      WHERE c.workspace_id = w.id AND c.priority = p.priority AND c.state = 'queued'
+      ORDER BY c.due_at LIMIT 1
+    ) AS first
+"""
 _DUE_BY_WORKSPACE = text(
     f"""
-    SELECT DISTINCT w.id FROM workspaces w CROSS JOIN (VALUES (0), (1), (2)) AS p (priority)
-      -- The first of each line, and no join over all that waits.
-      CROSS JOIN LATERAL (
-        SELECT c.due_at FROM calls c
-        WHERE c.workspace_id = w.id AND c.priority = p.priority AND c.state = 'queued'
-        ORDER BY c.due_at LIMIT 1
-      ) AS first
+    SELECT DISTINCT w.id FROM workspaces w CROSS JOIN {_FIRSTS}
     WHERE {USABLE_WORKSPACE} AND first.due_at <= :now
     """
 )
@@ -401,14 +403,13 @@ _LOOK_AGAIN = text(
       attempts = 0, lapses = 0, not_ready_since = NULL, unknown_since = NULL, look_again_at = NULL
     WHERE id = ANY (ARRAY (
       SELECT n.id FROM workspaces w CROSS JOIN LATERAL (
+        SELECT min(first.due_at) AS due_at FROM {_FIRSTS}
+      ) AS waiting CROSS JOIN LATERAL (
         SELECT c.id FROM calls c
         WHERE c.workspace_id = w.id AND c.state = 'fetched' AND c.look_again_at <= :now
         ORDER BY c.look_again_at LIMIT :count FOR UPDATE SKIP LOCKED
       ) AS n
-      WHERE {USABLE_WORKSPACE} AND NOT EXISTS (
-        SELECT FROM calls q
-        WHERE q.workspace_id = w.id AND q.state = 'queued' AND q.due_at <= :now
-      )
+      WHERE {USABLE_WORKSPACE} AND (waiting.due_at > :now) IS NOT FALSE
     ))
     """
 )

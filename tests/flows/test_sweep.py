@@ -3,8 +3,9 @@
 import json
 import uuid
 from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Engine, event, text
 
 from aftercall.domain.states import CallState, DeliveryState, Priority
 from aftercall.flows.claim_calls import LEASE, claim_with_permits
@@ -225,3 +226,48 @@ def test_a_replay_that_cannot_go_on_stops_no_sweep(service: Service) -> None:
         )
     sweep(service, waiting_messages=no_messages)
     assert rung(service, TaskName.FETCH_CALLS) == [str(row) for row in rows]
+
+
+def test_no_statement_of_a_sweep_reads_through_all_that_waits(service: Service) -> None:
+    set_workspace(service, "waiting", WorkspaceSpec(api_key="k", api_secret="s", rate_limit=1))
+    with service.database.transaction() as session:
+        session.execute(
+            text(
+                "INSERT INTO calls (workspace_id, call_id, state, due_at, received_at, priority)"
+                " SELECT 'waiting', n::text, 'queued', now() - interval '1 hour', now(), n % 3"
+                " FROM generate_series(1, 20000) AS n"
+            )
+        )
+    said: list[tuple[str, Any]] = []
+
+    def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
+        said.append((statement, parameters))
+
+    # What came in since the last round is counted: all of it, the first time.
+    sweep(service, waiting_messages=no_messages)
+    with service.database.engine.connect().execution_options(
+        isolation_level="AUTOCOMMIT"
+    ) as connection:
+        connection.execute(text("VACUUM (ANALYZE) calls, workspaces"))
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        sweep(service, waiting_messages=no_messages)
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    read: dict[str, float] = {}
+    with service.database.engine.connect() as connection:
+        for statement, parameters in said:
+            plan = connection.exec_driver_sql(
+                f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters
+            ).scalar_one()
+            read[statement] = rows_read(plan[0]["Plan"])
+        connection.rollback()
+    assert len(read) > 15
+    most = max(read, key=lambda one: read[one])
+    assert read[most] < 500, f"{read[most]:.0f} rows: {most}"
+
+
+def rows_read(plan: dict[str, Any]) -> float:
+    """Of all the nodes of a plan that was carried out, those thrown away included."""
+    own = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)
+    return float(own * plan["Actual Loops"] + sum(map(rows_read, plan.get("Plans", []))))
