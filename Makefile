@@ -8,6 +8,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DOCS := $(VENV)/docs
 T ?= tests
+# Whose times and counts mean nothing while other tests run beside them.
+ALONE := chaos deploy door door_out end_to_end observe upgrade worker test_embedded.py test_release.py test_tutorial.py
+ALONE := $(ALONE:%=tests/%)
+# First, so that neither of two processes is left with them at the end.
+LONG := tests/fuzz tests/browser tests/crm_sync
 
 $(READY): requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "aftercall needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 1; }
@@ -33,7 +38,12 @@ demo: $(READY) ## The whole path with a simulated Twenty2 and CRM; ends by itsel
 	@$(BIN)/aftercall demo
 
 test: $(READY) ## The whole test suite; one file: make test T=tests/domain/test_outcomes.py
+ifeq ($(T),tests)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ALONE:%=--ignore=%) $(LONG) tests; \
+	beside=$$?; $(BIN)/python -m pytest $(ALONE) && exit $$beside
+else
 	@$(BIN)/python -m pytest $(T)
+endif
 
 check: $(READY) ## Format, lint, types, import contracts, migration drift, compose schema
 	@$(BIN)/ruff format --check .
