@@ -18,6 +18,7 @@ from aftercall.simulator import Simulator
 from aftercall.stores import StoreError, check_database
 from tests.cli.command import environment
 from tests.conftest import SECRET_KEY
+from tests.deploy.authority import Authority
 from tests.deploy.parts import free_port, parts, settings_for
 from tests.deploy.redis_servers import until
 from tests.installed import why_not_installed
@@ -179,3 +180,56 @@ def test_sessions_without_their_defaults_are_said_with_the_statements_that_give_
     database = Database(pooler.url, pool_size=1, is_pooled=True)
     check_database(database)
     database.close()
+
+
+# ---- over TLS ------------------------------------------------------------------
+
+
+@pytest.fixture
+def tls(pooler: Pooler, stores: StoreUrls, tmp_path: Path) -> Iterator[tuple[str, Authority]]:
+    """Where PostgreSQL's protocol is spoken over TLS only, and who vouches for it."""
+    authority = Authority.make(tmp_path / "ca")
+    certificate = authority.issue("server", address="127.0.0.1")
+    certificate.chmod(0o644)
+    folder = parse_qs(urlsplit(stores.database_url).query)["host"][0]
+    port = free_port()
+    config = tmp_path / "tls.ini"
+    config.write_text(
+        "[databases]\n"
+        f"pooled = host={folder} port=5432 dbname=pooled user=pooled\n"
+        "[pgbouncer]\n"
+        f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+        "auth_type = any\nadmin_users = pooled\npool_mode = session\n"
+        "ignore_startup_parameters = options,extra_float_digits\n"
+        "client_tls_sslmode = require\n"
+        f"client_tls_cert_file = {certificate}\nclient_tls_key_file = {certificate}\n"
+    )
+    process = _start(config, folder)
+    try:
+        yield f"postgresql://pooled:never-shown@127.0.0.1:{port}/pooled", authority
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_postgresql_is_spoken_to_over_tls_and_its_certificate_is_looked_at(
+    tls: tuple[str, Authority], tmp_path: Path
+) -> None:
+    url, authority = tls
+    stranger = Authority.make(tmp_path / "stranger")
+    database = Database(f"{url}?sslmode=verify-full&sslrootcert={authority.file}", pool_size=1)
+    check_database(database)
+    with database.engine.connect() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        assert driver.pgconn.ssl_in_use
+    database.close()
+    for refused, why in (
+        (f"?sslmode=verify-full&sslrootcert={stranger.file}", "certificate verify failed"),
+        ("?sslmode=disable", "SSL required"),
+    ):
+        database = Database(url + refused, pool_size=1)
+        with pytest.raises(StoreError, match=why) as failure:
+            check_database(database)
+        assert "never-shown" not in str(failure.value)
+        database.close()
