@@ -114,7 +114,9 @@ function prepend(into, html) {
 // `data-live="/path"` keeps what is below it up to date, while the page is looked at.
 function watch(element) {
   let source = null;
+  let said = "";
   const say = (state) => {
+    said = state;
     for (const sign of element.querySelectorAll("[data-live-state]")) {
       sign.dataset.liveState = state;
       sign.textContent = state === "open" ? "Live" : "Not live";
@@ -130,7 +132,11 @@ function watch(element) {
       // Refused for good, or the network is away for long: the page still works.
       if (source?.readyState === EventSource.CLOSED) source = null;
     };
-    source.addEventListener("replace", (event) => parse(event.data).forEach(put));
+    source.addEventListener("replace", (event) => {
+      parse(event.data).forEach(put);
+      // The sign may have been replaced, too.
+      say(said);
+    });
     source.addEventListener("over", () => { document.removeEventListener("visibilitychange", turn); stop(); });
     for (const place of element.querySelectorAll("[data-live-prepends]")) {
       source.addEventListener(`prepend:${place.id}`, (event) => prepend(place.id, event.data));
