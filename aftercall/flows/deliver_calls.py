@@ -65,6 +65,7 @@ class Said:
 
     started_at: datetime
     exchange: Exchange | DeliveryOutcome | Synced
+    origin: Origin
     #: What an answer that repeats the request must not show.
     secrets: tuple[str, ...] = field(default=(), repr=False)
     place: Place | None = None
@@ -80,6 +81,8 @@ class Sent:
     status_code: int | None
     response_excerpt: str | None
     outcome: DeliveryOutcome
+    #: Who rang before it was sent, for the log: later rings are for later.
+    origin: Origin
     #: In the call's trace.
     place: Place | None = None
 
@@ -144,9 +147,12 @@ class CallDeliverer:
 
     def _send(self, claim: ClaimedDelivery, then: Callable[[Said], None]) -> None:
         started_at = self._service.clock()
+        origin = self._service.origins.of_delivery(claim.id, claim.call_row_id)
         place = self._service.traces.begin(claim.call_row_id, claim.revision - 1)
         if claim.kind != WEBHOOK:
-            self._syncer.start(claim, lambda synced: then(Said(started_at, synced, place=place)))
+            self._syncer.start(
+                claim, lambda synced: then(Said(started_at, synced, origin, place=place))
+            )
             return
         try:
             post = prepare(
@@ -156,12 +162,12 @@ class CallDeliverer:
                 traceparent=place.traceparent if place else None,
             )
         except MappingError as error:
-            then(Said(started_at, Dead(f"the destination's mapping failed: {error}")))
+            then(Said(started_at, Dead(f"the destination's mapping failed: {error}"), origin))
         except SealError as error:
-            then(Said(started_at, Blocked(str(error), _SEAL_WAIT)))
+            then(Said(started_at, Blocked(str(error), _SEAL_WAIT), origin))
         else:
             self._sender.send(
-                post, lambda exchange: then(Said(started_at, exchange, post.secrets, place))
+                post, lambda exchange: then(Said(started_at, exchange, origin, post.secrets, place))
             )
 
     def _record(self, results: list[Sent]) -> None:
@@ -179,8 +185,7 @@ class CallDeliverer:
         pairs = list(zip(results, records, strict=True))
         self._count(pairs, now=now)
         for result, record in pairs:
-            origin = self._service.origins.of_delivery(result.claim.id, result.claim.call_row_id)
-            _log(result, record, origin)
+            _log(result, record)
         if self._service.traces.is_on:
             for result, record in pairs:
                 _trace(self._service.traces, result, record)
@@ -319,7 +324,7 @@ def _take_permits(
 
 def _read(claim: ClaimedDelivery, said: Said) -> Sent:
     if isinstance(said.exchange, Synced):
-        return replace(_read_synced(claim, said.started_at, said.exchange), place=said.place)
+        return _read_synced(claim, said, said.exchange)
     if not isinstance(said.exchange, Answer | NoAnswer):
         return Sent(
             claim=claim,
@@ -328,6 +333,7 @@ def _read(claim: ClaimedDelivery, said: Said) -> Sent:
             status_code=None,
             response_excerpt=None,
             outcome=said.exchange,
+            origin=said.origin,
         )
     exchange = without_secrets(said.exchange, said.secrets)
     answer = exchange if isinstance(exchange, Answer) else None
@@ -341,19 +347,22 @@ def _read(claim: ClaimedDelivery, said: Said) -> Sent:
         status_code=answer.status if answer else None,
         response_excerpt=excerpt(answer.body) if answer else None,
         outcome=classify_delivery(exchange, retry_after=asked),
+        origin=said.origin,
         place=said.place,
     )
 
 
-def _read_synced(claim: ClaimedDelivery, started_at: datetime, synced: Synced) -> Sent:
+def _read_synced(claim: ClaimedDelivery, said: Said, synced: Synced) -> Sent:
     answer = synced.answer
     return Sent(
         claim=claim,
-        started_at=started_at,
+        started_at=said.started_at,
         elapsed=synced.elapsed,
         status_code=answer.status if answer else None,
         response_excerpt=excerpt(answer.body) if answer else None,
         outcome=synced.outcome,
+        origin=said.origin,
+        place=said.place,
     )
 
 
@@ -489,7 +498,7 @@ def _for_the_log(claim: ClaimedDelivery, reason: str | None) -> str | None:
     return reason if reason is None or claim.kind == WEBHOOK else reason.partition(":")[0]
 
 
-def _log(result: Sent, record: deliveries_db.SendRecord, origin: Origin) -> None:
+def _log(result: Sent, record: deliveries_db.SendRecord) -> None:
     claim, step = result.claim, record.step
     write = log.warning if isinstance(result.outcome, Dead) else log.info
     write(
@@ -506,8 +515,8 @@ def _log(result: Sent, record: deliveries_db.SendRecord, origin: Origin) -> None
         outcome=record.attempt.outcome.value,
         status_code=result.status_code,
         reason=_for_the_log(claim, step.error),
-        rung_by=origin.rung_by.value,
-        request_id=origin.request_id,
+        rung_by=result.origin.rung_by.value,
+        request_id=result.origin.request_id,
         duration_ms=record.attempt.duration_ms,
         waited_ms=int((result.started_at - claim.due_at) / _MILLISECOND),
         next_due_at=step.due_at.isoformat() if step.state is DeliveryState.QUEUED else None,

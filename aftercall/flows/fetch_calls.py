@@ -63,6 +63,7 @@ class Asked:
 
     started_at: datetime
     exchange: Exchange
+    origin: Origin
     place: Place | None = None
 
 
@@ -78,6 +79,8 @@ class Fetched:
     outcome: FetchOutcome
     #: What is to be saved, when it succeeded.
     saving: Saving | None
+    #: Who rang before it was asked, for the log: later rings are for later.
+    origin: Origin
     #: In the call's trace.
     place: Place | None = None
 
@@ -139,12 +142,13 @@ class CallFetcher:
 
     def _ask(self, job: FetchJob, then: Callable[[Asked], None]) -> None:
         started_at = self._service.clock()
+        origin = self._service.origins.of_call(job.claim.row_id)
         place = self._service.traces.begin(job.claim.row_id, job.claim.revision)
         self._twentytwo.ask_for_detail(
             job.claim.call_id,
             workspace_id=job.claim.workspace_id,
             credentials=job.credentials,
-            then=lambda exchange: then(Asked(started_at, exchange, place)),
+            then=lambda exchange: then(Asked(started_at, exchange, origin, place)),
             traceparent=place.traceparent if place else None,
         )
 
@@ -169,6 +173,7 @@ class CallFetcher:
             response_excerpt=excerpt(answer.body) if answer and saving is None else None,
             outcome=outcome,
             saving=saving,
+            origin=asked.origin,
             place=asked.place,
         )
 
@@ -208,7 +213,7 @@ class CallFetcher:
             limited=sum(result.status_code == _TOO_MANY for result in results),
         )
         for result, record in pairs:
-            _log(result, record, self._service.origins.of_call(result.job.claim.row_id))
+            _log(result, record)
         if self._service.traces.is_on:
             for result, record in pairs:
                 _trace(self._service.traces, result, record, now=now)
@@ -283,7 +288,7 @@ def _trace(traces: Traces, result: Fetched, record: FetchRecord, *, now: datetim
     )
 
 
-def _log(result: Fetched, record: FetchRecord, origin: Origin) -> None:
+def _log(result: Fetched, record: FetchRecord) -> None:
     claim, step = result.job.claim, record.step
     write = log.info if not isinstance(result.outcome, Dead) else log.warning
     write(
@@ -298,8 +303,8 @@ def _log(result: Fetched, record: FetchRecord, origin: Origin) -> None:
         revision=record.saved.revision if record.saved else None,
         priority=claim.priority,
         is_probe=claim.is_probe,
-        rung_by=origin.rung_by.value,
-        request_id=origin.request_id,
+        rung_by=result.origin.rung_by.value,
+        request_id=result.origin.request_id,
         duration_ms=record.attempt.duration_ms,
         waited_ms=int((result.started_at - claim.due_at) / _MILLISECOND),
         next_due_at=step.due_at.isoformat() if step.state is CallState.QUEUED else None,

@@ -25,6 +25,7 @@ from aftercall.flows.configure_destinations import (
 from aftercall.flows.deliver_calls import LEASE, Sent, claim_within_limits, note_destinations
 from aftercall.flows.replay import replay_delivery, replay_matching
 from aftercall.flows.service import Service
+from aftercall.origins import Origin, RungBy
 from aftercall.rate_limit import Grant, Lane, RateLimiter, Wish
 from aftercall.sealing import Sealer
 from aftercall.simulator import Fault, PlannedFault, Simulator
@@ -515,6 +516,7 @@ def test_a_success_in_the_same_batch_ends_the_five_days(
             status_code=None,
             response_excerpt=None,
             outcome=outcome,
+            origin=Origin(RungBy.SWEEP),
         )
         for claim, outcome in zip(claims, outcomes, strict=True)
     ]

@@ -7,14 +7,18 @@ from decimal import Decimal
 
 import pytest
 from sqlalchemy import select, text
+from structlog.testing import capture_logs
 
 from aftercall.db.models import Attempt, CallPayload, Workspace
 from aftercall.db.workspaces import get_workspace
 from aftercall.domain.states import CallState, DeliveryState, Priority
 from aftercall.flows.claim_calls import LEASE, claim_with_permits
 from aftercall.flows.configure_workspaces import WorkspaceSpec, set_workspace
+from aftercall.flows.fetch_calls import CallFetcher
 from aftercall.flows.service import Service
+from aftercall.origins import RungBy
 from aftercall.simulator import Fault, PlannedFault, SimulatedWorkspace, Simulator
+from aftercall.twentytwo.client import Twenty2
 from tests.conftest import WORKSPACE, Clock
 from tests.flows.work import accept, accept_rows, add_hook, call_row, delivery_rows, fetch
 
@@ -53,6 +57,24 @@ def test_a_call_is_saved_as_twentytwo_tells_it(service: Service, simulator: Simu
     assert (call.attempts, call.last_error, call.revision) == (1, None, 1)
     (attempt,) = attempts(service)
     assert (attempt.number, attempt.outcome, attempt.status_code) == (1, "succeeded", 200)
+
+
+def test_the_log_says_who_rang_before_a_call_was_asked_for(
+    service: Service, simulator: Simulator
+) -> None:
+    (call_id,) = simulator.twentytwo.make_calls(1, status="completed")
+    (row,) = accept_rows(service, [call_id])
+    simulator.twentytwo.fail_next(call_id, PlannedFault(Fault.SLOW, seconds=0.5))
+    service.origins.note([(row, "gateway-7f3a")], rung_by=RungBy.WEBHOOK)
+    twentytwo = Twenty2(service.settings.twentytwo_base_url)
+    fetcher = CallFetcher(service, twentytwo, size=1)
+    with capture_logs() as lines:
+        fetcher.fetch([row])
+        service.origins.note([(row, None)], rung_by=RungBy.SWEEP)
+        assert fetcher.close(30)
+    twentytwo.close()
+    (line,) = [line for line in lines if line["event"] == "fetch.attempted"]
+    assert (line["rung_by"], line["request_id"]) == ("webhook", "gateway-7f3a")
 
 
 def test_each_matching_destination_gets_one_delivery_in_the_same_transaction(
