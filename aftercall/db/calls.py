@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 
 from aftercall.db.attempts import AttemptRow, insert_attempts
-from aftercall.db.rows import Json, as_rows
+from aftercall.db.rows import IS_QUEUED, Json, as_rows
 from aftercall.db.session import Executor
 from aftercall.domain.plans import LAPSES_TO_BE_ALONE, MAX_LAPSES, CallStep
 from aftercall.domain.states import Priority
@@ -34,7 +34,7 @@ _WAITING = text(
     f"""
     SELECT c.id, c.workspace_id, c.priority
     FROM calls c JOIN workspaces w ON w.id = c.workspace_id
-    WHERE c.id = ANY(:ids) AND c.state = 'queued' AND c.due_at <= :now AND {USABLE_WORKSPACE}
+    WHERE c.id = ANY(:ids) AND c.{IS_QUEUED} AND c.due_at <= :now AND {USABLE_WORKSPACE}
       AND (c.lapses >= {LAPSES_TO_BE_ALONE}) = :alone
     ORDER BY c.priority, c.due_at, c.id
     """
@@ -105,12 +105,12 @@ def due_calls(
 
 
 _CLAIM = text(
-    """
+    f"""
     UPDATE calls SET
       state = 'fetching', lease_token = :token, lease_until = :lease_until, refetch_wanted = false
     WHERE id IN (
       SELECT id FROM calls
-      WHERE id = ANY(:ids) AND state = 'queued' AND due_at <= :now
+      WHERE id = ANY(:ids) AND {IS_QUEUED} AND due_at <= :now
       FOR UPDATE SKIP LOCKED
     )
     RETURNING id, workspace_id, call_id, attempts, priority, due_at, not_ready_since, unknown_since,

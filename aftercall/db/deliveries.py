@@ -9,7 +9,7 @@ from typing import Any, cast
 from sqlalchemy import CursorResult, TextClause, text
 
 from aftercall.db.attempts import AttemptRow, insert_attempts
-from aftercall.db.rows import as_rows
+from aftercall.db.rows import IS_QUEUED, as_rows
 from aftercall.db.session import Executor
 from aftercall.domain.plans import LAPSES_TO_BE_ALONE, MAX_LAPSES, DeliveryStep
 from aftercall.domain.states import DeliveryState, Priority
@@ -122,7 +122,7 @@ _FIRST_REVISION = """
 _WAITING = text(
     f"""
     SELECT id, destination_id FROM deliveries d
-    WHERE id = ANY(:ids) AND state = 'queued' AND due_at <= :now
+    WHERE id = ANY(:ids) AND {IS_QUEUED} AND due_at <= :now
       AND (lapses >= {LAPSES_TO_BE_ALONE}) = :alone
       AND {_FIRST_REVISION} ORDER BY due_at, id
     """
@@ -197,7 +197,7 @@ _CLAIM = text(
     FROM calls c JOIN workspaces w ON w.id = c.workspace_id, call_payloads p, destinations t
     WHERE d.id IN (
         SELECT id FROM deliveries
-        WHERE id = ANY(:ids) AND state = 'queued' AND due_at <= :now
+        WHERE id = ANY(:ids) AND {IS_QUEUED} AND due_at <= :now
         FOR UPDATE SKIP LOCKED
       )
       AND c.id = d.call_row_id AND t.id = d.destination_id
@@ -222,7 +222,10 @@ def claim_deliveries(
     rows = executor.execute(
         _CLAIM, {"ids": list(ids), "now": now, "token": token, "lease_until": now + lease}
     )
-    return [ClaimedDelivery(lease_token=token, **row) for row in rows.mappings()]
+    names = tuple(rows.keys())
+    return [
+        ClaimedDelivery(lease_token=token, **dict(zip(names, row, strict=True))) for row in rows
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from aftercall.db.models import MediaFile, Transcript
-from aftercall.db.rows import as_rows
+from aftercall.db.rows import IS_QUEUED, as_rows
 from aftercall.db.session import Executor
 from aftercall.domain.media import MediaKind, MediaStep
 from aftercall.domain.plans import MAX_LAPSES
@@ -96,11 +96,11 @@ def due_media(executor: Executor, *, now: datetime, count: int) -> list[int]:
 
 
 _CLAIM = text(
-    """
+    f"""
     UPDATE media m SET state = 'fetching', lease_token = :token, lease_until = :lease_until
     FROM (
       SELECT call_row_id, kind FROM media
-      WHERE call_row_id = ANY(:ids) AND state = 'queued' AND due_at <= :now
+      WHERE call_row_id = ANY(:ids) AND {IS_QUEUED} AND due_at <= :now
       ORDER BY due_at LIMIT :count FOR UPDATE SKIP LOCKED
     ) AS due, calls c
     WHERE m.call_row_id = due.call_row_id AND m.kind = due.kind AND c.id = m.call_row_id

@@ -3,9 +3,8 @@
 import json
 import uuid
 from datetime import timedelta
-from typing import Any
 
-from sqlalchemy import Engine, event, text
+from sqlalchemy import text
 
 from aftercall.domain.states import CallState, DeliveryState, Priority
 from aftercall.flows.claim_calls import LEASE, claim_with_permits
@@ -17,6 +16,7 @@ from aftercall.flows.sweep import ENOUGH_WAITING, sweep
 from aftercall.queue import QueueName, TaskName
 from aftercall.simulator import Simulator
 from tests.conftest import WORKSPACE, Clock
+from tests.flows.plans import assert_none_reads, rows_read_by
 from tests.flows.work import accept_rows, add_hook, call_row, delivery_rows, fetch, queued_ids
 
 
@@ -238,36 +238,12 @@ def test_no_statement_of_a_sweep_reads_through_all_that_waits(service: Service) 
                 " FROM generate_series(1, 20000) AS n"
             )
         )
-    said: list[tuple[str, Any]] = []
-
-    def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
-        said.append((statement, parameters))
-
     # What came in since the last round is counted: all of it, the first time.
     sweep(service, waiting_messages=no_messages)
     with service.database.engine.connect().execution_options(
         isolation_level="AUTOCOMMIT"
     ) as connection:
         connection.execute(text("VACUUM (ANALYZE) calls, workspaces"))
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
-        sweep(service, waiting_messages=no_messages)
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
-    read: dict[str, float] = {}
-    with service.database.engine.connect() as connection:
-        for statement, parameters in said:
-            plan = connection.exec_driver_sql(
-                f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters
-            ).scalar_one()
-            read[statement] = rows_read(plan[0]["Plan"])
-        connection.rollback()
+    read = rows_read_by(service, lambda: sweep(service, waiting_messages=no_messages))
     assert len(read) > 15
-    most = max(read, key=lambda one: read[one])
-    assert read[most] < 500, f"{read[most]:.0f} rows: {most}"
-
-
-def rows_read(plan: dict[str, Any]) -> float:
-    """Of all the nodes of a plan that was carried out, those thrown away included."""
-    own = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)
-    return float(own * plan["Actual Loops"] + sum(map(rows_read, plan.get("Plans", []))))
+    assert_none_reads(500, read)
