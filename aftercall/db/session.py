@@ -4,13 +4,15 @@ A transaction is short and never spans a request to somebody else. Work that
 PostgreSQL picked as the victim of a deadlock is run again: it is harmless.
 """
 
+import select
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import psycopg
-from sqlalchemy import URL, Connection, Engine, create_engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from pydantic_core import from_json
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError
 from sqlalchemy.orm import Session, sessionmaker
 
 T = TypeVar("T")
@@ -68,8 +70,7 @@ class Database:
             pool_timeout=10,
             # Callers' data and sealed secrets are in no traceback.
             hide_parameters=True,
-            # A connection that a restart of the database has cut is replaced unseen.
-            pool_pre_ping=True,
+            json_deserializer=from_json,
             connect_args={
                 "connect_timeout": 5,
                 "application_name": "aftercall",
@@ -81,6 +82,7 @@ class Database:
                 **_session_options(is_pooled=is_pooled),
             },
         )
+        event.listen(self.engine, "checkout", _replace_if_cut)
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
 
@@ -109,6 +111,21 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _replace_if_cut(connection: psycopg.Connection, _record: Any, _proxy: Any) -> None:
+    """A connection that a restart of the database has cut is replaced unseen.
+
+    One that is in order has nothing to say before it is asked, so a question costs no round trip.
+    """
+    try:
+        poll = select.poll()
+        poll.register(connection.fileno(), select.POLLIN)
+        if poll.poll(0):
+            connection.execute("")
+            connection.rollback()
+    except psycopg.Error:
+        raise InvalidatePoolError from None
 
 
 def _session_options(*, is_pooled: bool) -> dict[str, Any]:
