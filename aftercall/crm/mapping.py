@@ -20,6 +20,7 @@ from jmespath.exceptions import (
 
 from aftercall.crm.functions import fault_in
 from aftercall.domain.work import ClaimedDelivery, Parameters
+from aftercall.json_text import dump_json
 
 MAX_EXPRESSION_LENGTH = 10_000
 
@@ -136,16 +137,15 @@ def _with_link(media: Parameters | None, link: str | None) -> Parameters | None:
 def make_body(delivery: ClaimedDelivery) -> bytes:
     """The request's body: the same bytes on every attempt. MappingError when the mapping fails."""
     data = make_data(delivery)
-    body: Any
-    if delivery.mapping is None:
-        created_at = delivery.created_at.astimezone(UTC)
-        timestamp = created_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        body = {"type": delivery.type, "timestamp": timestamp, "data": data}
-    else:
+    try:
+        if delivery.mapping is None:
+            created_at = delivery.created_at.astimezone(UTC)
+            timestamp = created_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            return dump_json({"type": delivery.type, "timestamp": timestamp, "data": data})
         body = _search(delivery.mapping, data)
         if body is None:
             raise MappingError("The mapping gives nothing (null) for this call")
-    try:
+        # What was calculated may be infinite, which is an error.
         return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise MappingError(f"The body is not JSON: {_one_line(error)}") from None

@@ -30,6 +30,7 @@ from aftercall.domain.work import (
     Media,
     Parameters,
 )
+from aftercall.json_text import dump_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ def prepare_save(claim: ClaimedCall, detail: CallDetail) -> Saving:
         recording is not None,
         transcript is not None,
     ]
+    # In these very bytes since the first release: other ones would make every call new.
     content_hash = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).digest()
     saved = SavedCall(
         detail=detail,
@@ -114,7 +116,7 @@ def _moment(at: datetime | None) -> str | None:
 
 
 def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return dump_json(value).decode()
 
 
 def new_media(savings: Sequence[Saving]) -> list[NewMedia]:

@@ -1,6 +1,7 @@
 """Reading `GET /call/detail`: both spellings, both envelopes, and anything else that may come."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -26,7 +27,7 @@ from aftercall.domain.outcomes import (
     classify_fetch,
 )
 from aftercall.domain.work import CallDetail, Media
-from aftercall.twentytwo.answers import read_answer
+from aftercall.twentytwo.answers import _parse_any, parse_json, read_answer
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -788,3 +789,42 @@ def test_so_it_is_in_every_encoding_of_json_escaped_or_not(body: Any, encoding: 
 @settings(deadline=None)
 def test_any_bytes_are_one_reading_that_can_be_stored(body: bytes, status: int) -> None:
     assert_it_is_one_reading(answer(body, status=status))
+
+
+# ---- JSON, plain or not ------------------------------------------------------
+
+json_numbers = st.one_of(
+    st.integers(),
+    st.floats(),
+    st.sampled_from(["1e999", "-1e999", "1e16", "-0", "0.1e-400", "9" * 30, "9" * 5_000]),
+)
+json_words = st.one_of(
+    st.text(), st.sampled_from(["\\u0000", "\\ud83d\\ude00", "\\ud83d", "Infinity"])
+)
+
+
+def spelled(value: Any) -> str:
+    """JSON in which what looks like a number or an escape in quotes is one."""
+    text_ = json.dumps(value, ensure_ascii=False)
+    return re.sub(r'"(-?[0-9][0-9.e-]*)"', r"\1", text_).replace("\\\\u", "\\u")
+
+
+@settings(max_examples=400)
+@given(
+    st.recursive(
+        st.one_of(st.none(), st.booleans(), json_numbers, json_words),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(json_words, inner, max_size=4),
+        max_leaves=12,
+    )
+)
+def test_the_quick_way_to_read_json_reads_what_the_thorough_one_reads(value: Any) -> None:
+    body = spelled(value).encode("utf-8", "surrogatepass")
+    assert repr(parse_json(body)) == repr(_parse_any(body))
+
+
+@pytest.mark.parametrize("depth", [199, 200, 201, 202, 3_000])
+@pytest.mark.parametrize("bracket", [("[", "]"), ('{"a":', "}")])
+def test_both_ways_to_read_json_end_at_the_same_depth(depth: int, bracket: tuple[str, str]) -> None:
+    opened, closed = bracket
+    body = (opened * depth + "1" + closed * depth).encode()
+    assert repr(parse_json(body)) == repr(_parse_any(body))
