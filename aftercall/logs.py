@@ -19,6 +19,8 @@ from aftercall.domain.unseen import UNSEEN
 
 #: Nine to fifteen digits, in one piece or several; no part of a UUID, a time or a fraction.
 _PHONE = re.compile(r"(?<![\w.:/-])\+?\d(?:[ -]?\d){8,14}(?![\w:-])(?!\.\d)")
+_SHORTEST_PHONE = 9
+_NO_PHONES = ("_id", "_at")
 _UNSEEN = re.compile(rf"[\x7f{UNSEEN}]")
 _SECRETS = re.compile(r"(token=)[^&\s\"']+|(://[^:/@\s]*:)\S+(?=@)", re.IGNORECASE)
 
@@ -87,6 +89,6 @@ def _hide_secrets(_logger: Any, _method: str, event: EventDict) -> EventDict:
             continue
         if "token=" in value or "://" in value:
             event[key] = value = _SECRETS.sub(r"\1\2***", value)
-        if key != "timestamp" and not key.endswith(("_id", "_at")):
+        if len(value) >= _SHORTEST_PHONE and key != "timestamp" and not key.endswith(_NO_PHONES):
             event[key] = _PHONE.sub("***", value)
     return event

@@ -5,12 +5,15 @@ key can be replaced without a moment in which something cannot be read.
 """
 
 import base64
+import functools
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 SHORTEST_KEY = 16
+#: Texts that stay open in memory, where the keys are as well: each request needs one or two.
+_KEPT_OPEN = 1_024
 
 
 class SealError(Exception):
@@ -29,6 +32,7 @@ class Sealer:
                 "make one with `openssl rand -base64 32`"
             )
         self._fernet = MultiFernet([Fernet(_derive(part)) for part in parts])
+        self._decrypt = functools.lru_cache(_KEPT_OPEN)(self._fernet.decrypt)
 
     def seal(self, secret: str) -> str:
         return self._fernet.encrypt(secret.encode()).decode()
@@ -36,7 +40,7 @@ class Sealer:
     def open(self, sealed: str) -> str:
         """SealError when none of the keys fits."""
         try:
-            return self._fernet.decrypt(sealed.encode()).decode()
+            return self._decrypt(sealed.encode()).decode()
         except InvalidToken:
             raise SealError(
                 "A stored secret does not open with AFTERCALL_SECRET_KEY: "

@@ -35,6 +35,7 @@ from bench.processes import children_in
 from bench.stores import fresh_stores
 from bench.stub_client import Stub, running_stub
 from bench.table import Table
+from worker.process import PLACES
 
 T = TypeVar("T")
 
@@ -85,8 +86,8 @@ Said = TypeVar("Said")
 
 def measure(service: Service, stub: Stub, postgres_pid: int, *, batch: int, rounds: int) -> Meter:
     """One batch to warm up, then `rounds` of them."""
-    twentytwo = Twenty2(stub.origin, keep=4)
-    sender = HookSender(guard=service.guard(), keep=4)
+    twentytwo = Twenty2(stub.origin, keep=PLACES)
+    sender = HookSender(guard=service.guard(), keep=PLACES)
     made: list[uuid.UUID] = []
     fetcher = CallFetcher(service, twentytwo, size=1, pass_on=made.extend)
     deliverer = CallDeliverer(service, sender, size=1)
