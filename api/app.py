@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, FastAPI
 
 from aftercall import __version__
 from aftercall.flows.service import open_service
+from aftercall.garbage import collect_rarely
 from aftercall.logs import configure_logs
 from aftercall.media_store import MediaStore
 from aftercall.settings import load_settings
@@ -59,6 +60,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.receiver = Receiver(service)
     app.state.media_store = MediaStore(settings.media_root)
     app.state.live = Live()
+    collect_rarely()
     try:
         async with heartbeat(service, app.state.receiver):
             with ended_by_signals(app.state.live):

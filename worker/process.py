@@ -1,6 +1,5 @@
 """What a worker process holds: opened after the fork, at the first task; closed at its end."""
 
-import gc
 import threading
 import time
 import uuid
@@ -15,6 +14,7 @@ from aftercall.flows.fetch_media import MediaFetcher
 from aftercall.flows.reconcile import Reconciler
 from aftercall.flows.service import Service, open_service
 from aftercall.flows.tell_operator import NoticeSender
+from aftercall.garbage import collect_rarely
 from aftercall.media_store import MediaStore
 from aftercall.origins import RungBy
 from aftercall.settings import load_settings
@@ -27,9 +27,6 @@ from worker.overtime import limit_memory, watch_overtime
 PLACES = 256
 #: The longest request and its record.
 GRACE = 35.0
-#: Objects made, more than freed, before the youngest are looked through for rings of garbage. At
-#: Python's 700 that happens several times a batch, for calls that are under way and no garbage.
-_COLLECT_AFTER = 20_000
 
 
 class Parts:
@@ -55,9 +52,7 @@ class Parts:
         self.notices = NoticeSender(self.service, self.sender)
         self.last_chances = LastChances()
         watch_overtime(self._overdue)
-        # What is here now stays: it is not looked through again and again.
-        gc.freeze()
-        gc.set_threshold(_COLLECT_AFTER)
+        collect_rarely()
 
     def close(self) -> None:
         """Finishes what is under way; leases cover what does not finish in time."""
