@@ -217,6 +217,9 @@ class CallDeliverer:
                 count=self._crew.size,
                 destination_ids=sorted(crowded),
             )
+        if ids:
+            # Behind them may be more, even if they all find room by now.
+            self._crowded |= crowded
         self.deliver(ids, wait_for_place=0)
 
 

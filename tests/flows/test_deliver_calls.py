@@ -6,11 +6,14 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import redis
 from sqlalchemy import select, text
 
+from aftercall.crm.sending import HookSender
+from aftercall.db import deliveries as deliveries_db
 from aftercall.db.destinations import get_destination
 from aftercall.db.models import Attempt, Destination
 from aftercall.db.replays import ReplayConditions
@@ -22,7 +25,13 @@ from aftercall.flows.configure_destinations import (
     remove_destination,
     rotate_secret,
 )
-from aftercall.flows.deliver_calls import LEASE, Sent, claim_within_limits, note_destinations
+from aftercall.flows.deliver_calls import (
+    LEASE,
+    CallDeliverer,
+    Sent,
+    claim_within_limits,
+    note_destinations,
+)
 from aftercall.flows.replay import replay_delivery, replay_matching
 from aftercall.flows.service import Service
 from aftercall.origins import Origin, RungBy
@@ -497,6 +506,31 @@ def test_a_410_disables_the_destination_even_beside_a_success(
     enable_destination(service, id_)
     deliver(service, queued_ids(service))
     assert {row.state for row in delivery_rows(service)} == {DeliveryState.DELIVERED}
+
+
+def test_a_crowded_destination_goes_on_until_nothing_waits_whatever_room_is_found_meanwhile(
+    service: Service, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_hook(service, simulator, max_in_flight=2)
+    call_ids = save_calls(service, simulator, 12)
+    look = deliveries_db.due_deliveries
+
+    def look_just_before_there_is_room(*given: Any, **options: Any) -> list[uuid.UUID]:
+        found = look(*given, **options)
+        with service.database.transaction() as session:
+            session.execute(text("UPDATE destinations SET max_in_flight = 100"))
+        return found
+
+    monkeypatch.setattr(deliveries_db, "due_deliveries", look_just_before_there_is_room)
+    sender = HookSender(guard=service.guard(), keep=16)
+    deliverer = CallDeliverer(service, sender, size=16)
+    deliverer.deliver(queued_ids(service)[:3])
+    deadline = time.monotonic() + 20
+    while simulator.crm.accepted_call_ids("leads") != set(call_ids):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert deliverer.close(40)
+    sender.close()
 
 
 def test_a_success_in_the_same_batch_ends_the_five_days(
