@@ -8,10 +8,9 @@ contradict it (docs/twentytwo.md).
 import json
 import math
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import (
     AliasChoices,
@@ -19,8 +18,8 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
     ValidationError,
-    WrapValidator,
     model_validator,
 )
 from pydantic_core import from_json, to_json
@@ -181,13 +180,6 @@ def _error_in(body: Parameters) -> tuple[int | None, str]:
 # ---- the call ----------------------------------------------------------------
 
 
-def _or_none(value: Any, validate: Callable[[Any], Any]) -> Any:
-    try:
-        return validate(value)
-    except ValidationError:
-        return None
-
-
 def _number(value: Any) -> Any:
     return None if isinstance(value, bool) else value
 
@@ -202,11 +194,10 @@ def in_utc(value: datetime | None) -> datetime | None:
         return None
 
 
-_lenient = WrapValidator(_or_none)
-Word = Annotated[str | None, Field(None, max_length=500), _lenient]
-Count = Annotated[int | None, Field(None, ge=0, le=_MAX_INT), BeforeValidator(_number), _lenient]
-Moment = Annotated[datetime | None, Field(None), _lenient]
-Object = Annotated[dict[str, Any] | None, Field(None), _lenient]
+Word = Annotated[str | None, Field(None, max_length=500)]
+Count = Annotated[int | None, Field(None, ge=0, le=_MAX_INT), BeforeValidator(_number)]
+Moment = Annotated[datetime | None, Field(None)]
+Object = Annotated[dict[str, Any] | None, Field(None)]
 
 
 def _named(*names: str) -> Any:
@@ -216,21 +207,32 @@ def _named(*names: str) -> Any:
 class Lenient(BaseModel):
     model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _null_is_absent(cls, value: Any) -> Any:
-        # So that a null under one spelling does not hide a value under the other.
+    def _odd_is_absent(cls, value: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        # Null and what cannot be read, so that one spelling does not hide another's value.
         if not isinstance(value, dict):
-            return value
-        return {key: item for key, item in value.items() if item is not None}
+            return validate(value)
+        known = {key: item for key, item in value.items() if item is not None}
+        while True:
+            try:
+                return validate(known)
+            except ValidationError as error:
+                odd = {
+                    fault["loc"][0]
+                    for fault in error.errors(include_url=False, include_input=False)
+                }
+                if not odd & known.keys():
+                    raise
+                known = {key: item for key, item in known.items() if key not in odd}
 
 
 class _Media(Lenient):
-    url: Annotated[str | None, Field(None, max_length=8_000), _lenient]
+    url: Annotated[str | None, Field(None, max_length=8_000)]
     expires_at: Moment
 
 
-MediaOrNone = Annotated[_Media | None, Field(None), _lenient]
+MediaOrNone = Annotated[_Media | None, Field(None)]
 
 
 class _Call(Lenient):

@@ -196,6 +196,15 @@ def test_parameters_are_read_under_either_name(name: str, older_name: str) -> No
         assert getattr(detail_of(a_call(more)), name) == its
 
 
+@pytest.mark.parametrize("odd", [["9876543210"], {}, "9" * 501, True])
+def test_what_cannot_be_read_under_one_spelling_hides_nothing_under_the_other(odd: Any) -> None:
+    told = {"success": True, "call": {"callee_phone": odd, "to_number": "9876543210"}}
+    _, detail = read_answer(answer(told), now=NOW)
+    assert detail is not None
+    assert detail.callee_phone == "9876543210"
+    assert detail.raw == told
+
+
 @pytest.mark.parametrize("older", [{}, {"to_number": "2", "output_variables": {}}])
 @pytest.mark.parametrize("nothing", [{}, {"call_id": None, "status": None}])
 def test_a_call_with_next_to_nothing_in_it_is_a_call(
