@@ -8,12 +8,15 @@ rules hold together (docs/decisions/0006):
 - A pace (GCRA): everything else leaves evenly spaced, so that a backlog leaves
   a free place every moment for the fresh call that comes next.
 
-A permit is taken just before the request that it is for. Nobody sleeps here:
-who gets no permit leaves the row where it is.
+A permit is taken just before the request that it is for. When the other side
+counts that request only its answer tells: one that took long counts from its
+end. Nobody sleeps here: who gets no permit leaves the row where it is.
 """
 
 import secrets
-from collections.abc import Sequence
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,6 +25,9 @@ from typing import cast
 import redis
 
 _KEY = "aftercall:limit:"
+#: A request that is over so soon after its permit counts from the permit. A lane's window has to
+#: be longer than the other side's by more than that.
+PROMPT = timedelta(milliseconds=250)
 
 # KEYS: window (zset: member "count:nonce", score = microseconds), state (hash: the window's
 #       sum, and the pace's theoretical arrival time), block, crowded
@@ -37,7 +43,7 @@ if blocked > 0 then
   -- Longer than it was made: the clock was set back.
   local made_for = tonumber(redis.call('GET', KEYS[3]))
   if blocked > made_for then redis.call('PEXPIRE', KEYS[3], made_for) end
-  return {0, 0, 1}
+  return {0, 0, 1, now}
 end
 local crowded = redis.call('EXISTS', KEYS[4])
 local used = 0
@@ -74,7 +80,7 @@ if ARGV[5] == '1' then
   end
   if taken < fresh + paced then redis.call('SET', KEYS[4], '1', 'PX', 5000) end
 end
-return {take_fresh, take_paced, crowded}
+return {take_fresh, take_paced, crowded, now}
 """
 
 # KEYS: window, state. ARGV: nonce of the permits, how many to give back, the pace's interval.
@@ -97,6 +103,28 @@ for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
       redis.call('ZADD', KEYS[1], score, string.format('%d:%s', left, nonce))
       if ttl > 0 then redis.call('PEXPIRE', KEYS[1], ttl) end
     end
+    return 1
+  end
+end
+return 0
+"""
+
+# KEYS: window, state. ARGV: nonce of the permits, when they were taken, how many count from later
+#       on, how much later (µs), their new nonce, the window (µs).
+_POSTPONE = """
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], ARGV[2], ARGV[2])) do
+  local count, nonce = string.match(member, '^(%d+):(.*)$')
+  if nonce == ARGV[1] then
+    local moved = math.min(tonumber(count), tonumber(ARGV[3]))
+    local left = tonumber(count) - moved
+    redis.call('ZREM', KEYS[1], member)
+    if left > 0 then
+      redis.call('ZADD', KEYS[1], ARGV[2], string.format('%d:%s', left, nonce))
+    end
+    local from = string.format('%.0f', tonumber(ARGV[2]) + tonumber(ARGV[4]))
+    redis.call('ZADD', KEYS[1], from, string.format('%d:%s', moved, ARGV[5]))
+    redis.call('PEXPIRE', KEYS[1], math.ceil(tonumber(ARGV[6]) / 1000) + 1000)
+    redis.call('PEXPIRE', KEYS[2], math.ceil(tonumber(ARGV[6]) / 1000) + 10000)
     return 1
   end
 end
@@ -141,10 +169,26 @@ class Grant:
     #: More was wanted than there was, within the last seconds: others wait in line.
     is_crowded: bool
     nonce: str
+    #: By Redis's clock, in microseconds.
+    taken_at: int
+    #: By this process's monotonic clock.
+    asked_at: float
 
     @property
     def total(self) -> int:
         return self.fresh + self.paced
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """One that is used for a request."""
+
+    lane: Lane
+    grant: Grant
+
+    def age(self) -> timedelta:
+        """Since it was asked for."""
+        return timedelta(seconds=time.monotonic() - self.grant.asked_at)
 
 
 class RateLimiter:
@@ -154,6 +198,7 @@ class RateLimiter:
         self._client = client
         self._script = client.register_script(_SCRIPT)
         self._give_back = client.register_script(_GIVE_BACK)
+        self._postpone = client.register_script(_POSTPONE)
         self._block = client.register_script(_BLOCK)
 
     def take(self, wishes: Sequence[Wish]) -> list[Grant]:
@@ -170,9 +215,36 @@ class RateLimiter:
         Never raises: what cannot be given back is free again when its window has passed.
         """
         if count > 0:
-            interval = _milliseconds(lane.window) * 1000 / lane.limit
+            interval = _microseconds(lane.window) / lane.limit
             with suppress(redis.RedisError):
                 self._give_back(keys=_keys(lane)[:2], args=[grant.nonce, count, interval])
+
+    def end(self, used: Iterable[tuple[Permit, timedelta]]) -> None:
+        """Permits whose requests are over, each with its age then.
+
+        Until then the other side may not have counted them: unless that was soon, they count from
+        there on. Never raises: what Redis does not hear of counts from its permit.
+        """
+        late: Counter[tuple[Lane, str, int]] = Counter()
+        longest: dict[tuple[Lane, str, int], timedelta] = {}
+        for permit, age in used:
+            if age > PROMPT:
+                key = permit.lane, permit.grant.nonce, permit.grant.taken_at
+                late[key] += 1
+                longest[key] = max(age, longest.get(key, age))
+        if not late:
+            return
+        with suppress(redis.RedisError), self._client.pipeline(transaction=False) as pipeline:
+            for (lane, nonce, taken_at), count in late.items():
+                later = _microseconds(longest[lane, nonce, taken_at])
+                window = _microseconds(lane.window)
+                new_nonce = secrets.token_hex(6)
+                self._postpone(
+                    keys=_keys(lane)[:2],
+                    args=[nonce, taken_at, count, later, new_nonce, window],
+                    client=pipeline,
+                )
+            pipeline.execute()
 
     def block(self, lane_name: str, wait: timedelta) -> None:
         """No permits for this lane for so long; a longer block that is there already stays."""
@@ -185,13 +257,14 @@ class RateLimiter:
         if not wishes:
             return []
         nonces = [secrets.token_hex(6) for _ in wishes]
+        asked_at = time.monotonic()
         with self._client.pipeline(transaction=False) as pipeline:
             for wish, nonce in zip(wishes, nonces, strict=True):
                 self._script(
                     keys=_keys(wish.lane),
                     args=[
                         wish.lane.limit,
-                        _milliseconds(wish.lane.window) * 1000,
+                        _microseconds(wish.lane.window),
                         wish.fresh,
                         wish.paced,
                         int(take),
@@ -201,8 +274,17 @@ class RateLimiter:
                 )
             answers = cast(list[list[int]], pipeline.execute())
         return [
-            Grant(fresh=fresh, paced=paced, is_crowded=bool(crowded) or fresh < wish.fresh, nonce=n)
-            for wish, n, (fresh, paced, crowded) in zip(wishes, nonces, answers, strict=True)
+            Grant(
+                fresh=fresh,
+                paced=paced,
+                is_crowded=bool(crowded) or fresh < wish.fresh,
+                nonce=nonce,
+                taken_at=taken_at,
+                asked_at=asked_at,
+            )
+            for wish, nonce, (fresh, paced, crowded, taken_at) in zip(
+                wishes, nonces, answers, strict=True
+            )
         ]
 
 
@@ -213,3 +295,7 @@ def _keys(lane: Lane) -> list[str]:
 
 def _milliseconds(duration: timedelta) -> int:
     return int(duration / timedelta(milliseconds=1))
+
+
+def _microseconds(duration: timedelta) -> int:
+    return int(duration / timedelta(microseconds=1))

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import cast
 
@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aftercall.embedded import StoreUrls
-from aftercall.rate_limit import Grant, Lane, RateLimiter, Wish
+from aftercall.rate_limit import PROMPT, Grant, Lane, Permit, RateLimiter, Wish
 from aftercall.stores import redis_client
 from aftercall.twentytwo.rate_limit import WINDOW, workspace_lane
 
@@ -216,7 +216,7 @@ def test_a_lane_whose_limit_was_lowered_grants_nothing_until_it_is_below_it(
 def test_twenty2s_lane_is_a_minute_and_a_little_for_each_workspace() -> None:
     one, other = (workspace_lane(id_, requests_per_minute=60) for id_ in ("w1", "w2"))
     assert (one.limit, one.window) == (60, WINDOW)
-    assert timedelta(seconds=60) < WINDOW < timedelta(seconds=66)
+    assert timedelta(seconds=60) + PROMPT < WINDOW < timedelta(seconds=66)
     assert one.name != other.name
 
 
@@ -409,7 +409,7 @@ def test_more_than_was_granted_cannot_be_given_back(limiter: RateLimiter, name: 
 def test_a_stranger_gives_nothing_back(limiter: RateLimiter, name: str) -> None:
     lane = Lane(name, 10, LONG)
     take(limiter, lane, fresh=6)
-    forged = Grant(fresh=6, paced=0, is_crowded=False, nonce="nobody's")
+    forged = Grant(fresh=6, paced=0, is_crowded=False, nonce="nobody's", taken_at=0, asked_at=0.0)
     limiter.give_back(lane, forged, 6)
     limiter.give_back(Lane(f"{name}:other", 10, LONG), forged, 6)
     assert look(limiter, lane, fresh=99).fresh == 4
@@ -425,6 +425,55 @@ def test_permits_that_were_given_back_do_not_hold_the_backlog_up(
     assert look(limiter, lane, paced=99).paced == free_before
     limiter.give_back(lane, take(limiter, lane, paced=1), 1)
     assert look(limiter, lane, paced=99).paced == free_before
+
+
+# ---- requests that took long -------------------------------------------------
+
+
+def test_a_request_counts_from_its_end_when_it_took_long(
+    client: "redis.Redis", limiter: RateLimiter, name: str
+) -> None:
+    lane = Lane(name, 5, milliseconds(1_500))
+    began = redis_now(client)
+    permit = Permit(lane, take(limiter, lane, fresh=5))
+    let_pass(client, milliseconds(600))
+    limiter.end([(permit, milliseconds(100)), (permit, PROMPT), (permit, milliseconds(600))])
+    limiter.end([(permit, milliseconds(550))])
+    assert look(limiter, lane, fresh=99).fresh == 0
+    until(lambda: look(limiter, lane, fresh=99).fresh > 0)
+    assert redis_now(client) - began >= lane.window
+    assert look(limiter, lane, fresh=99).fresh == 3
+    until(lambda: look(limiter, lane, fresh=99).fresh == 5)
+    assert redis_now(client) - began >= lane.window + milliseconds(550)
+
+
+def test_no_more_requests_end_late_than_were_granted(
+    client: "redis.Redis", limiter: RateLimiter, name: str
+) -> None:
+    lane = Lane(name, 5, LONG)
+    take(limiter, lane, fresh=2)
+    permit = Permit(lane, take(limiter, lane, fresh=1))
+    let_pass(client, milliseconds(300))
+    limiter.end([(permit, milliseconds(300))] * 4)
+    limiter.end([(permit, milliseconds(300))])
+    assert look(limiter, lane, fresh=99).fresh == 2
+    stored = client.zrange(f"aftercall:limit:{{{name}}}", 0, -1)
+    assert sorted(int(str(member).partition(":")[0]) for member in stored) == [1, 2]
+
+
+def test_a_stranger_postpones_nothing(limiter: RateLimiter, name: str) -> None:
+    lane = Lane(name, 5, milliseconds(400))
+    grant = take(limiter, lane, fresh=5)
+    for forged in (replace(grant, nonce="nobody's"), replace(grant, taken_at=1)):
+        limiter.end([(Permit(lane, forged), LONG)])
+    until(lambda: look(limiter, lane, fresh=99).fresh == 5)
+
+
+def test_without_redis_a_request_ends_all_the_same(limiter: RateLimiter, name: str) -> None:
+    lane = Lane(name, 5, LONG)
+    permit = Permit(lane, take(limiter, lane, fresh=1))
+    with redis_client("redis://127.0.0.1:1/0") as away:
+        RateLimiter(away).end([(permit, LONG)])
 
 
 # ---- the crowd ---------------------------------------------------------------

@@ -22,7 +22,7 @@ from aftercall.flows.service import Service, open_service
 from aftercall.flows.tell_operator import show_operator_hook
 from aftercall.http import refused_addresses
 from aftercall.media_store import MediaStore, MediaStoreError
-from aftercall.rate_limit import Wish
+from aftercall.rate_limit import Permit, Wish
 from aftercall.sealing import SealError
 from aftercall.settings import Settings
 from aftercall.stores import check_database, check_redis, find_stores
@@ -149,8 +149,10 @@ def _check_workspace(service: Service, access: Access, *, may_ask: bool) -> str 
     blocked = show_workspace(service, access.workspace_id).block_reason
     if not may_ask or blocked is not None:
         return blocked
+    lane = lane_of(service, access)
     try:
-        if not service.limiter.take([Wish(lane_of(service, access), fresh=1, paced=0)])[0].fresh:
+        [grant] = service.limiter.take([Wish(lane, fresh=1, paced=0)])
+        if not grant.fresh:
             return "not checked: its rate limit is used up or blocked; try again in a minute"
     except redis.RedisError as error:
         return f"not checked: Redis does not answer ({type(error).__name__})"
@@ -158,6 +160,8 @@ def _check_workspace(service: Service, access: Access, *, may_ask: bool) -> str 
         exchange = twentytwo.call_detail(
             _UNKNOWN_CALL, workspace_id=access.workspace_id, credentials=credentials
         )
+    permit = Permit(lane, grant)
+    service.limiter.end([(permit, permit.age())])
     if isinstance(exchange, NoAnswer):
         return f"Twenty2 cannot be asked: {exchange.detail}"
     if exchange.status in (401, 403):

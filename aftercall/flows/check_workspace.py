@@ -11,7 +11,7 @@ from aftercall.flows.claim_calls import lane_of
 from aftercall.flows.look import show_workspace
 from aftercall.flows.service import Service
 from aftercall.flows.views import WorkspaceCheckView, WorkspaceView
-from aftercall.rate_limit import Wish
+from aftercall.rate_limit import Permit, Wish
 from aftercall.sealing import SealError
 from aftercall.twentytwo.client import Twenty2
 
@@ -32,8 +32,9 @@ def check_workspace(service: Service, workspace_id: str) -> WorkspaceCheckView:
         return _view(workspace_id, False, str(error), cure=set_them)
     if credentials is None:
         return _view(workspace_id, False, "It has no credentials.", cure=set_them)
+    lane = lane_of(service, access)
     try:
-        [grant] = service.limiter.take([Wish(lane_of(service, access), fresh=1, paced=0)])
+        [grant] = service.limiter.take([Wish(lane, fresh=1, paced=0)])
     except redis.RedisError:
         return _view(
             workspace_id,
@@ -52,6 +53,8 @@ def check_workspace(service: Service, workspace_id: str) -> WorkspaceCheckView:
         exchange = twentytwo.call_detail(
             UNKNOWN_CALL, workspace_id=workspace_id, credentials=credentials
         )
+    permit = Permit(lane, grant)
+    service.limiter.end([(permit, permit.age())])
     if isinstance(exchange, NoAnswer):
         return _view(
             workspace_id,

@@ -16,7 +16,7 @@ from aftercall.domain.outcomes import CREDENTIALS_PROBE_WAIT, BlockKind
 from aftercall.domain.states import Priority
 from aftercall.domain.work import ClaimedCall, Credentials
 from aftercall.flows.service import Service
-from aftercall.rate_limit import Grant, Lane, Wish
+from aftercall.rate_limit import Grant, Lane, Permit, Wish
 from aftercall.sealing import SealError
 from aftercall.twentytwo.rate_limit import workspace_lane
 
@@ -31,7 +31,7 @@ class FetchJob:
 
     claim: ClaimedCall
     credentials: Credentials
-    lane: Lane
+    permit: Permit
 
 
 def claim_with_permits(
@@ -63,8 +63,9 @@ def claim_with_permits(
     with service.database.statements() as connection:
         claims = _claim_granted(connection, by_workspace, grants, access, now=now, alone=alone)
     _give_back_unused(service, lanes, grants, claims)
+    permits = {id_: Permit(lanes[id_], grant) for id_, grant in grants.items()}
     return [
-        FetchJob(claim, keys[claim.workspace_id], lanes[claim.workspace_id]) for claim in claims
+        FetchJob(claim, keys[claim.workspace_id], permits[claim.workspace_id]) for claim in claims
     ]
 
 

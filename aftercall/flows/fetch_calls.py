@@ -64,6 +64,8 @@ class Asked:
     started_at: datetime
     exchange: Exchange
     origin: Origin
+    #: Of the permit, when it was over.
+    age: timedelta
     place: Place | None = None
 
 
@@ -81,6 +83,8 @@ class Fetched:
     saving: Saving | None
     #: Who rang before it was asked, for the log: later rings are for later.
     origin: Origin
+    #: Of the permit, when the request was over.
+    age: timedelta
     #: In the call's trace.
     place: Place | None = None
 
@@ -148,7 +152,9 @@ class CallFetcher:
             job.claim.call_id,
             workspace_id=job.claim.workspace_id,
             credentials=job.credentials,
-            then=lambda exchange: then(Asked(started_at, exchange, origin, place)),
+            then=lambda exchange: then(
+                Asked(started_at, exchange, origin, job.permit.age(), place)
+            ),
             traceparent=place.traceparent if place else None,
         )
 
@@ -163,7 +169,7 @@ class CallFetcher:
             except (RecursionError, ValueError):
                 outcome = Retry("Twenty2's answer cannot be stored: it is nested too deeply")
         if isinstance(outcome, Blocked):
-            self._block_now(job.lane, outcome)
+            self._block_now(job.permit.lane, outcome)
         answer = exchange if isinstance(exchange, Answer) else None
         return Fetched(
             job=job,
@@ -174,6 +180,7 @@ class CallFetcher:
             outcome=outcome,
             saving=saving,
             origin=asked.origin,
+            age=asked.age,
             place=asked.place,
         )
 
@@ -185,6 +192,7 @@ class CallFetcher:
             log.warning("limiter.unreachable", error=type(error).__name__)
 
     def _record(self, results: list[Fetched]) -> None:
+        self._service.limiter.end((result.job.permit, result.age) for result in results)
         write_all(results, write=self._write, spoil=_spoiled)
 
     def _write(self, results: list[Fetched]) -> None:

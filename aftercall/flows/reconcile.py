@@ -61,7 +61,7 @@ from aftercall.flows.claim_calls import LEASE, lane_of, open_credentials
 from aftercall.flows.recording import write_all
 from aftercall.flows.service import Service
 from aftercall.flows.workspace_health import Sign, note_signs
-from aftercall.rate_limit import Lane, Wish
+from aftercall.rate_limit import Permit, Wish
 from aftercall.twentytwo.call_logs import parameters_of, read_logs
 from aftercall.twentytwo.client import Twenty2, without_credentials
 
@@ -81,7 +81,7 @@ class PageJob:
 
     claim: ClaimedPage
     credentials: Credentials
-    lane: Lane
+    permit: Permit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +225,7 @@ def _claim(
     if claim is None:
         service.limiter.give_back(lane, grant, grant.total)
         return None
-    job = PageJob(claim, credentials, lane)
+    job = PageJob(claim, credentials, Permit(lane, grant))
     if claim.lapses >= MAX_LAPSES:
         _give_up(service, job, now=now)
         service.limiter.give_back(lane, grant, grant.total)
@@ -249,6 +249,7 @@ def _give_up(service: Service, job: PageJob, *, now: datetime) -> None:
 
 def read_page(service: Service, job: PageJob, exchange: Exchange) -> PageRead:
     """What Twenty2 said, and what it means. A refusal blocks the workspace for all, at once."""
+    service.limiter.end([(job.permit, job.permit.age())])
     exchange = without_credentials(exchange, job.credentials)
     reading = read_logs(exchange, now=service.clock())
     if isinstance(reading, Refused):
@@ -258,7 +259,7 @@ def read_page(service: Service, job: PageJob, exchange: Exchange) -> PageRead:
         page = reading
     elif isinstance(outcome, Blocked):
         try:
-            service.limiter.block(job.lane.name, outcome.wait)
+            service.limiter.block(job.permit.lane.name, outcome.wait)
         except redis.RedisError as error:
             log.warning("limiter.unreachable", error=type(error).__name__)
     return PageRead(

@@ -4,10 +4,9 @@ from datetime import timedelta
 
 from aftercall.rate_limit import Lane
 
-#: Their minute and a second: a request may take a while from its permit to their door, and the
-#: next may be quicker. Costs 1.6 % of the allowance; three quarters of a second were too few on a
-#: busy machine, where 40 of 900 requests were refused (docs/benchmarks.md).
-WINDOW = timedelta(seconds=61)
+#: Their minute and half a second. From its permit to their door a request takes `PROMPT` at most,
+#: or counts from its end; the rest is for clocks that run apart. Costs 0.8 % of the allowance.
+WINDOW = timedelta(seconds=60.5)
 
 
 def workspace_lane(workspace_id: str, *, requests_per_minute: int) -> Lane:

@@ -77,6 +77,19 @@ def test_the_log_says_who_rang_before_a_call_was_asked_for(
     assert (line["rung_by"], line["request_id"]) == ("webhook", "gateway-7f3a")
 
 
+def test_a_permit_counts_from_the_end_of_a_request_that_took_long(
+    service: Service, simulator: Simulator
+) -> None:
+    (call_id,) = simulator.twentytwo.make_calls(1, status="completed")
+    simulator.twentytwo.fail_next(call_id, PlannedFault(Fault.SLOW, seconds=0.8))
+    rows = accept_rows(service, [call_id])
+    seconds, microseconds = service.redis.time()
+    fetch(service, rows)
+    lane = f"aftercall:limit:{{workspace:{WORKSPACE.id}}}"
+    [(_, counted_from)] = service.redis.zrange(lane, 0, -1, withscores=True)
+    assert counted_from - (int(seconds) * 1_000_000 + int(microseconds)) >= 800_000
+
+
 def test_each_matching_destination_gets_one_delivery_in_the_same_transaction(
     service: Service, simulator: Simulator
 ) -> None:
