@@ -117,6 +117,7 @@ def _replace_if_cut(connection: psycopg.Connection, _record: Any, _proxy: Any) -
     """A connection that a restart of the database has cut is replaced unseen.
 
     One that is in order has nothing to say before it is asked, so a question costs no round trip.
+    One whose other side has vanished without a word shows it at its first statement.
     """
     try:
         poll = select.poll()

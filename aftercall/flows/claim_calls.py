@@ -60,9 +60,12 @@ def claim_with_permits(
         for id_, calls in by_workspace.items()
     ]
     grants = dict(zip(by_workspace, service.limiter.take(wishes), strict=True))
-    with service.database.statements() as connection:
-        claims = _claim_granted(connection, by_workspace, grants, access, now=now, alone=alone)
-    _give_back_unused(service, lanes, grants, claims)
+    claims: list[ClaimedCall] = []
+    try:
+        with service.database.statements() as connection:
+            claims = _claim_granted(connection, by_workspace, grants, access, now=now, alone=alone)
+    finally:
+        _give_back_unused(service, lanes, grants, claims)
     permits = {id_: Permit(lanes[id_], grant) for id_, grant in grants.items()}
     return [
         FetchJob(claim, keys[claim.workspace_id], permits[claim.workspace_id]) for claim in claims

@@ -192,8 +192,11 @@ class CallFetcher:
             log.warning("limiter.unreachable", error=type(error).__name__)
 
     def _record(self, results: list[Fetched]) -> None:
-        self._service.limiter.end((result.job.permit, result.age) for result in results)
-        write_all(results, write=self._write, spoil=_spoiled)
+        try:
+            write_all(results, write=self._write, spoil=_spoiled)
+        finally:
+            # Afterwards: a Redis that does not answer is not to hold up what was learned.
+            self._service.limiter.end((result.job.permit, result.age) for result in results)
 
     def _write(self, results: list[Fetched]) -> None:
         now = self._service.clock()

@@ -89,6 +89,8 @@ class PageRead:
     """One finished request."""
 
     job: PageJob
+    #: Of the permit, when the request was over.
+    age: timedelta
     elapsed: timedelta
     status_code: int | None
     #: The page; else what it means that there is none.
@@ -249,7 +251,7 @@ def _give_up(service: Service, job: PageJob, *, now: datetime) -> None:
 
 def read_page(service: Service, job: PageJob, exchange: Exchange) -> PageRead:
     """What Twenty2 said, and what it means. A refusal blocks the workspace for all, at once."""
-    service.limiter.end([(job.permit, job.permit.age())])
+    age = job.permit.age()
     exchange = without_credentials(exchange, job.credentials)
     reading = read_logs(exchange, now=service.clock())
     if isinstance(reading, Refused):
@@ -264,6 +266,7 @@ def read_page(service: Service, job: PageJob, exchange: Exchange) -> PageRead:
             log.warning("limiter.unreachable", error=type(error).__name__)
     return PageRead(
         job=job,
+        age=age,
         elapsed=exchange.elapsed,
         status_code=exchange.status if isinstance(exchange, Answer) else None,
         page=page,
@@ -286,13 +289,17 @@ def _meaning(reading: LogPage | Refused | Unreadable | NoAnswer) -> FetchOutcome
 
 def record_pages(service: Service, results: list[PageRead]) -> None:
     """Each in a transaction of its own: they are of different workspaces."""
-    for result in results:
-        write_all([result], write=lambda one: _write(service, one[0]), spoil=_spoiled)
+    try:
+        for result in results:
+            write_all([result], write=lambda one: _write(service, one[0]), spoil=_spoiled)
+    finally:
+        service.limiter.end((result.job.permit, result.age) for result in results)
 
 
 def _spoiled(result: PageRead, why: str) -> PageRead:
     return PageRead(
         job=result.job,
+        age=result.age,
         elapsed=result.elapsed,
         status_code=result.status_code,
         page=None,

@@ -195,12 +195,17 @@ class _Loop:
         if what == pycurl.POLL_REMOVE:
             self._watched.discard(fd)
             self._selector.unregister(fd)
-        elif fd in self._watched:
-            self._selector.modify(fd, what)
-        else:
-            # POLL_IN, POLL_OUT and POLL_INOUT are the selector's bits.
-            self._selector.register(fd, what)
-            self._watched.add(fd)
+            return
+        # POLL_IN, POLL_OUT and POLL_INOUT are the selector's bits.
+        if fd in self._watched:
+            try:
+                self._selector.modify(fd, what)
+            except (KeyError, OSError):
+                pass  # closed without a word, and opened again
+            else:
+                return
+        self._selector.register(fd, what)
+        self._watched.add(fd)
 
     def _set_timer(self, milliseconds: int) -> None:
         self._timer = None if milliseconds < 0 else time.monotonic() + milliseconds / 1000

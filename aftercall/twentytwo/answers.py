@@ -40,7 +40,8 @@ _STATUS_OF_CODE = {
     "INTERNAL_ERROR": 500,
 }
 _MAX_INT = 2**31 - 1
-_MAX_DIGITS = 4_000
+#: Python converts no more, lest it take for ever.
+_MAX_DIGITS = 4_300
 #: What is saved is shown again, and pydantic shows nothing that is deeper than 254.
 _MAX_DEPTH = 200
 #: What PostgreSQL's jsonb does not take, escaped or not.
@@ -136,8 +137,7 @@ def _is_deeper_than(depth: int, value: Any) -> bool:
 
 
 def _short(text: str) -> int | str:
-    # Python converts no more digits than this, lest it take for ever.
-    return int(text) if len(text) <= _MAX_DIGITS else text
+    return int(text) if len(text.lstrip("-")) <= _MAX_DIGITS else text
 
 
 def _finite(text: str) -> float | str:

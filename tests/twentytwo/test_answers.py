@@ -831,6 +831,13 @@ def test_the_quick_way_to_read_json_reads_what_the_thorough_one_reads(value: Any
     assert repr(parse_json(body)) == repr(_parse_any(body))
 
 
+@pytest.mark.parametrize("digits", [4_000, 4_001, 4_300, 4_301, 5_000])
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_both_ways_to_read_json_read_long_numbers_alike(digits: int, sign: str) -> None:
+    body = f"[{sign}{'9' * digits}]".encode()
+    assert repr(parse_json(body)) == repr(_parse_any(body))
+
+
 @pytest.mark.parametrize("depth", [199, 200, 201, 202, 3_000])
 @pytest.mark.parametrize("bracket", [("[", "]"), ('{"a":', "}")])
 def test_both_ways_to_read_json_end_at_the_same_depth(depth: int, bracket: tuple[str, str]) -> None:
