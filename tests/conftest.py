@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -22,6 +23,10 @@ from aftercall.sealing import Sealer
 from aftercall.settings import Settings
 from aftercall.simulator import SimulatedWorkspace, Simulator
 from aftercall.stores import redis_client
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As a shell starts what it runs in the background; those whom a test interrupts inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 WORKSPACE = SimulatedWorkspace(
     id="699ed3b91ee5bee389dcb6a3",
