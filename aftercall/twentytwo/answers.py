@@ -92,7 +92,7 @@ def parse_json(body: bytes) -> Any:
 
 
 def _parse_plain(body: bytes) -> Any:
-    """As good as every answer, in a quarter of the time; ValueError for what needs a closer look.
+    """As good as every answer, in a third of the time; ValueError for what needs a closer look.
 
     Whole numbers of any length stay what they are, which not every fast parser grants.
     """
