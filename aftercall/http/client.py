@@ -157,7 +157,6 @@ class _Loop:
         self._multi.setopt(pycurl.M_MAXCONNECTS, client._keep)
         #: When libcurl wants to be asked again, by the monotonic clock.
         self._timer: float | None = None
-        self._watched: set[int] = set()
         self._connections = KeptConnections()
         self._idle: list[Transfer] = []
         self._live: set[Transfer] = set()
@@ -193,19 +192,12 @@ class _Loop:
 
     def _watch(self, what: int, fd: int, *_: Any) -> None:
         if what == pycurl.POLL_REMOVE:
-            self._watched.discard(fd)
             self._selector.unregister(fd)
-            return
-        # POLL_IN, POLL_OUT and POLL_INOUT are the selector's bits.
-        if fd in self._watched:
-            try:
-                self._selector.modify(fd, what)
-            except (KeyError, OSError):
-                pass  # closed without a word, and opened again
-            else:
-                return
-        self._selector.register(fd, what)
-        self._watched.add(fd)
+        elif fd in self._selector.get_map():
+            self._selector.modify(fd, what)
+        else:
+            # POLL_IN, POLL_OUT and POLL_INOUT are the selector's bits.
+            self._selector.register(fd, what)
 
     def _set_timer(self, milliseconds: int) -> None:
         self._timer = None if milliseconds < 0 else time.monotonic() + milliseconds / 1000
