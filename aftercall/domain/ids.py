@@ -9,12 +9,14 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def new_id() -> uuid.UUID:
-    """Milliseconds since the epoch, then 74 random bits."""
-    milliseconds = time.time_ns() // 1_000_000
-    value = int.from_bytes(milliseconds.to_bytes(6, "big") + os.urandom(10), "big")
-    value = (value & ~(0xF << 76)) | (7 << 76)
-    value = (value & ~(0x3 << 62)) | (2 << 62)
-    return uuid.UUID(int=value)
+    """The time since the epoch in 4096ths of a millisecond, then 62 random bits.
+
+    The fraction (section 6.2, method 3) lets what is made one after the other sort so: notices
+    made within one millisecond are told in their order.
+    """
+    milliseconds, fraction = divmod(time.time_ns() * 4096 // 1_000_000, 4096)
+    random = int.from_bytes(os.urandom(8), "big") >> 2
+    return uuid.UUID(int=milliseconds << 80 | 7 << 76 | fraction << 64 | 2 << 62 | random)
 
 
 def first_id(at: datetime) -> uuid.UUID:

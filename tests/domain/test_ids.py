@@ -3,6 +3,8 @@
 import time
 import uuid
 
+import pytest
+
 from aftercall.domain.ids import new_id
 
 
@@ -36,9 +38,19 @@ def test_ids_sort_by_the_millisecond_in_which_they_were_made() -> None:
     assert sorted(ids) == sorted(ids, key=str)
 
 
+def test_what_is_made_one_after_the_other_sorts_so_within_a_millisecond_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ticks = iter(range(1_796_000_000_000_000_000, 1_796_000_000_002_000_000, 250))
+    monkeypatch.setattr(time, "time_ns", lambda: next(ticks))
+    ids = [new_id() for _ in range(8_000)]
+    assert {milliseconds_in(id_) for id_ in ids} == {1_796_000_000_000, 1_796_000_000_001}
+    assert ids == sorted(ids)
+
+
 def test_all_the_bits_that_are_not_prescribed_vary() -> None:
     together, apart = 0, (1 << 128) - 1
-    for _ in range(300):
+    for _ in range(3_000):
         together |= new_id().int
         apart &= new_id().int
     prescribed = (0xF << 76) | (0x3 << 62)
