@@ -12,9 +12,8 @@ from aftercall.crm.destination_spec import unreachable_reason
 from aftercall.db.destinations import list_destinations
 from aftercall.db.models import Destination
 from aftercall.db.schema import check_schema
-from aftercall.db.workspaces import Access, list_workspaces
-from aftercall.domain.exchange import NoAnswer
-from aftercall.flows.claim_calls import lane_of
+from aftercall.db.workspaces import list_workspaces
+from aftercall.flows.check_workspace import check_workspace, credentials_fault
 from aftercall.flows.heartbeat import silence
 from aftercall.flows.look import show_stats, show_workspace
 from aftercall.flows.retention import bound_fault, partition_fault
@@ -22,17 +21,12 @@ from aftercall.flows.service import Service, open_service
 from aftercall.flows.tell_operator import show_operator_hook
 from aftercall.http import refused_addresses
 from aftercall.media_store import MediaStore, MediaStoreError
-from aftercall.rate_limit import Permit, Wish
 from aftercall.sealing import SealError
 from aftercall.settings import Settings
 from aftercall.stores import check_database, check_redis, find_stores
-from aftercall.twentytwo.client import Twenty2
 
 #: What a check found: None when all is well, else what is wrong and what to do.
 Finding = tuple[str, str | None]
-
-#: No call has it: an answer of 404 shows that the credentials are good.
-_UNKNOWN_CALL = "aftercall-doctor"
 
 
 def run_doctor() -> int:
@@ -121,54 +115,28 @@ def _check_sweeps(service: Service) -> str | None:
 
 def _check_workspaces(service: Service, *, may_ask: bool) -> Iterator[Finding]:
     with service.database.transaction() as session:
-        known = {
-            row.id: Access(row.id, row.api_key_sealed, row.api_secret_sealed, row.rate_limit, False)
-            for row in list_workspaces(session)
-        }
+        known = [row.id for row in list_workspaces(session)]
     own = service.own_workspace
     if own is not None and own not in known:
-        known[own] = Access(own, None, None, None, False)
+        known.append(own)
     if not known:
         yield (
             "workspaces",
             "there are none: set TWENTYTWO_WORKSPACE_ID, TWENTYTWO_API_KEY and "
             "TWENTYTWO_API_SECRET, or run `aftercall workspaces set ID`",
         )
-    for id_, access in known.items():
-        yield f"workspace {id_}", _check_workspace(service, access, may_ask=may_ask)
+    for id_ in known:
+        yield f"workspace {id_}", _check_workspace(service, id_, may_ask=may_ask)
 
 
-def _check_workspace(service: Service, access: Access, *, may_ask: bool) -> str | None:
-    set_it = f"set them with `aftercall workspaces set {access.workspace_id}`"
-    try:
-        credentials = service.credentials(access)
-    except SealError as error:
-        return str(error)
-    if credentials is None:
-        return f"it has no credentials: {set_it}"
-    blocked = show_workspace(service, access.workspace_id).block_reason
-    if not may_ask or blocked is not None:
-        return blocked
-    lane = lane_of(service, access)
-    try:
-        [grant] = service.limiter.take([Wish(lane, fresh=1, paced=0)])
-        if not grant.fresh:
-            return "not checked: its rate limit is used up or blocked; try again in a minute"
-    except redis.RedisError as error:
-        return f"not checked: Redis does not answer ({type(error).__name__})"
-    with closing(Twenty2(service.settings.twentytwo_base_url)) as twentytwo:
-        exchange = twentytwo.call_detail(
-            _UNKNOWN_CALL, workspace_id=access.workspace_id, credentials=credentials
-        )
-    permit = Permit(lane, grant)
-    service.limiter.end([(permit, permit.age())])
-    if isinstance(exchange, NoAnswer):
-        return f"Twenty2 cannot be asked: {exchange.detail}"
-    if exchange.status in (401, 403):
-        return f"Twenty2 refuses its credentials ({exchange.status}): {set_it}"
-    if exchange.status >= 500:
-        return f"Twenty2 has a fault of its own ({exchange.status}): try again later"
-    return None
+def _check_workspace(service: Service, workspace_id: str, *, may_ask: bool) -> str | None:
+    check = credentials_fault(service, workspace_id)
+    blocked = show_workspace(service, workspace_id).block_reason
+    if check is None:
+        if not may_ask or blocked is not None:
+            return blocked
+        check = check_workspace(service, workspace_id)
+    return None if check.works else " ".join(filter(None, (check.message, check.cure)))
 
 
 def _check_destinations(service: Service) -> Iterator[Finding]:

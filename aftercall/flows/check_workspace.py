@@ -6,6 +6,7 @@ import redis
 
 from aftercall.db.workspaces import Access, access_to, release_workspace
 from aftercall.domain.exchange import NoAnswer
+from aftercall.domain.work import Credentials
 from aftercall.flows.audit import Actor, record
 from aftercall.flows.claim_calls import lane_of
 from aftercall.flows.look import show_workspace
@@ -22,16 +23,10 @@ UNKNOWN_CALL = "aftercall-doctor"
 def check_workspace(service: Service, workspace_id: str) -> WorkspaceCheckView:
     """One request, within the rate limit. Changes nothing; NotFound when there is none."""
     show_workspace(service, workspace_id)
-    set_them = f"Set them with `aftercall workspaces set {workspace_id}`."
-    with service.database.transaction() as session:
-        found = access_to(session, [workspace_id])
-    access = found.get(workspace_id, Access(workspace_id, None, None, None, False))
-    try:
-        credentials = service.credentials(access)
-    except SealError as error:
-        return _view(workspace_id, False, str(error), cure=set_them)
-    if credentials is None:
-        return _view(workspace_id, False, "It has no credentials.", cure=set_them)
+    access = _access(service, workspace_id)
+    credentials = _credentials(service, access)
+    if isinstance(credentials, WorkspaceCheckView):
+        return credentials
     lane = lane_of(service, access)
     try:
         [grant] = service.limiter.take([Wish(lane, fresh=1, paced=0)])
@@ -65,6 +60,29 @@ def check_workspace(service: Service, workspace_id: str) -> WorkspaceCheckView:
     return judge(workspace_id, exchange.status)
 
 
+def credentials_fault(service: Service, workspace_id: str) -> WorkspaceCheckView | None:
+    """What is wrong with them before anybody is asked: None when they can be sent."""
+    credentials = _credentials(service, _access(service, workspace_id))
+    return credentials if isinstance(credentials, WorkspaceCheckView) else None
+
+
+def _access(service: Service, workspace_id: str) -> Access:
+    with service.database.transaction() as session:
+        found = access_to(session, [workspace_id])
+    return found.get(workspace_id, Access(workspace_id, None, None, None, False))
+
+
+def _credentials(service: Service, access: Access) -> Credentials | WorkspaceCheckView:
+    cure = f"Set them with `aftercall workspaces set {access.workspace_id}`."
+    try:
+        credentials = service.credentials(access)
+    except SealError as error:
+        return _view(access.workspace_id, False, str(error), cure=cure)
+    if credentials is None:
+        return _view(access.workspace_id, False, "It has no credentials.", cure=cure)
+    return credentials
+
+
 def release(service: Service, workspace_id: str, *, by: Actor | None = None) -> WorkspaceView:
     """By hand: its calls are asked for again, at once."""
     view = show_workspace(service, workspace_id)
@@ -86,7 +104,10 @@ def judge(workspace_id: str, status: int) -> WorkspaceCheckView:
     match status:
         case 401:
             works, message = False, "Twenty2 does not accept the API key and secret (401)."
-            cure = "Copy both anew from Twenty2's dashboard, and set them here."
+            cure = (
+                "Copy both anew from Twenty2's dashboard, and set them in the console or with "
+                f"`aftercall workspaces set {workspace_id}`."
+            )
         case 403:
             works, message = False, "The API key is good, but not for this workspace (403)."
             cure = "Check the workspace's id, and that the key belongs to it."

@@ -44,7 +44,7 @@ def at_work(folder: Path, settings: dict[str, str], api: Api) -> Iterator[None]:
             )
         processes.append(process)
     try:
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 120
         while api.open("/readyz").json()["work"] != "ok":
             assert [process.poll() for process in processes] == [None, None]
             assert time.monotonic() < deadline, (folder / "worker.log").read_text()

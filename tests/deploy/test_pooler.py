@@ -64,12 +64,8 @@ def pooler(stores: StoreUrls, tmp_path: Path) -> Iterator[Pooler]:
         port = free_port()
         config = tmp_path / "pgbouncer.ini"
         config.write_text(
-            "[databases]\n"
-            f"pooled = host={folder} port=5432 dbname=pooled user=pooled\n"
-            "[pgbouncer]\n"
-            f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
-            "auth_type = any\nadmin_users = pooled\npool_mode = transaction\n"
-            f"default_pool_size = {SESSIONS}\nmax_client_conn = 200\n"
+            _config(folder, port, "transaction")
+            + f"default_pool_size = {SESSIONS}\nmax_client_conn = 200\n"
         )
         process = _start(config, folder)
         try:
@@ -83,6 +79,16 @@ def pooler(stores: StoreUrls, tmp_path: Path) -> Iterator[Pooler]:
             process.wait()
             admin.execute("DROP DATABASE pooled WITH (FORCE)")
             admin.execute("DROP ROLE pooled")
+
+
+def _config(socket_folder: str, port: int, mode: str) -> str:
+    return (
+        "[databases]\n"
+        f"pooled = host={socket_folder} port=5432 dbname=pooled user=pooled\n"
+        "[pgbouncer]\n"
+        f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+        f"auth_type = any\nadmin_users = pooled\npool_mode = {mode}\n"
+    )
 
 
 def _start(config: Path, socket_folder: str) -> "subprocess.Popen[bytes]":
@@ -195,12 +201,8 @@ def tls(pooler: Pooler, stores: StoreUrls, tmp_path: Path) -> Iterator[tuple[str
     port = free_port()
     config = tmp_path / "tls.ini"
     config.write_text(
-        "[databases]\n"
-        f"pooled = host={folder} port=5432 dbname=pooled user=pooled\n"
-        "[pgbouncer]\n"
-        f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
-        "auth_type = any\nadmin_users = pooled\npool_mode = session\n"
-        "ignore_startup_parameters = options,extra_float_digits\n"
+        _config(folder, port, "session")
+        + "ignore_startup_parameters = options,extra_float_digits\n"
         "client_tls_sslmode = require\n"
         f"client_tls_cert_file = {certificate}\nclient_tls_key_file = {certificate}\n"
     )
