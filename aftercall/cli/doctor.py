@@ -12,13 +12,13 @@ from aftercall.crm.destination_spec import unreachable_reason
 from aftercall.db.destinations import list_destinations
 from aftercall.db.models import Destination
 from aftercall.db.schema import check_schema
-from aftercall.db.workspaces import list_workspaces
 from aftercall.flows.check_workspace import check_workspace, credentials_fault
 from aftercall.flows.heartbeat import silence
-from aftercall.flows.look import show_stats, show_workspace
+from aftercall.flows.look import show_stats, show_workspaces
 from aftercall.flows.retention import bound_fault, partition_fault
 from aftercall.flows.service import Service, open_service
 from aftercall.flows.tell_operator import show_operator_hook
+from aftercall.flows.views import WorkspaceView
 from aftercall.http import refused_addresses
 from aftercall.media_store import MediaStore, MediaStoreError
 from aftercall.sealing import SealError
@@ -114,28 +114,23 @@ def _check_sweeps(service: Service) -> str | None:
 
 
 def _check_workspaces(service: Service, *, may_ask: bool) -> Iterator[Finding]:
-    with service.database.transaction() as session:
-        known = [row.id for row in list_workspaces(session)]
-    own = service.own_workspace
-    if own is not None and own not in known:
-        known.append(own)
-    if not known:
+    views = show_workspaces(service)
+    if not views:
         yield (
             "workspaces",
             "there are none: set TWENTYTWO_WORKSPACE_ID, TWENTYTWO_API_KEY and "
             "TWENTYTWO_API_SECRET, or run `aftercall workspaces set ID`",
         )
-    for id_ in known:
-        yield f"workspace {id_}", _check_workspace(service, id_, may_ask=may_ask)
+    for view in views:
+        yield f"workspace {view.workspace_id}", _check_workspace(service, view, may_ask=may_ask)
 
 
-def _check_workspace(service: Service, workspace_id: str, *, may_ask: bool) -> str | None:
-    check = credentials_fault(service, workspace_id)
-    blocked = show_workspace(service, workspace_id).block_reason
+def _check_workspace(service: Service, view: WorkspaceView, *, may_ask: bool) -> str | None:
+    check = credentials_fault(service, view.workspace_id)
     if check is None:
-        if not may_ask or blocked is not None:
-            return blocked
-        check = check_workspace(service, workspace_id)
+        if not may_ask or view.block_reason is not None:
+            return view.block_reason
+        check = check_workspace(service, view.workspace_id)
     return None if check.works else " ".join(filter(None, (check.message, check.cure)))
 
 
