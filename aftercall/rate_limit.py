@@ -29,6 +29,8 @@ _KEY = "aftercall:limit:"
 #: be longer than the other side's by more than that.
 PROMPT = timedelta(milliseconds=250)
 
+# A script whose answer was lost is run once more (aftercall.stores): none may count twice then.
+
 # KEYS: window (zset: member "count:nonce", score = microseconds), state (hash: the window's
 #       sum, and the pace's theoretical arrival time), block, crowded
 # ARGV: limit, window µs, fresh wanted, paced wanted, take (1) or only look (0), nonce
@@ -72,10 +74,11 @@ local take_paced = math.min(paced, free - take_fresh, math.max(on_time - take_fr
 if ARGV[5] == '1' then
   local taken = take_fresh + take_paced
   if taken > 0 then
-    redis.call('ZADD', KEYS[1], now, string.format('%d:%s', taken, ARGV[6]))
+    -- Nothing is added when they are there: the answer was lost, and they are asked for again.
+    local added = taken * redis.call('ZADD', KEYS[1], now, string.format('%d:%s', taken, ARGV[6]))
     redis.call('PEXPIRE', KEYS[1], math.ceil(window / 1000) + 1000)
-    redis.call('HSET', KEYS[2], 'used', used + taken, 'tat',
-               string.format('%.0f', tat + taken * interval))
+    redis.call('HSET', KEYS[2], 'used', used + added, 'tat',
+               string.format('%.0f', tat + added * interval))
     redis.call('PEXPIRE', KEYS[2], math.ceil(window / 1000) + 10000)
   end
   if taken < fresh + paced then redis.call('SET', KEYS[4], '1', 'PX', 5000) end
@@ -83,11 +86,14 @@ end
 return {take_fresh, take_paced, crowded, now}
 """
 
-# KEYS: window, state. ARGV: nonce of the permits, how many to give back, the pace's interval.
+# What is left of a grant has, behind its nonce, by whom it was given back last.
+# KEYS: window, state. ARGV: nonce of the permits, how many to give back, the pace's interval, by
+#       whom.
 _GIVE_BACK = """
 for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
-  local count, nonce = string.match(member, '^(%d+):(.*)$')
+  local count, nonce, last = string.match(member, '^(%d+):([^/]*)/?(.*)$')
   if nonce == ARGV[1] then
+    if last == ARGV[4] then return 0 end
     local score = redis.call('ZSCORE', KEYS[1], member)
     local back = math.min(tonumber(count), tonumber(ARGV[2]))
     local left = tonumber(count) - back
@@ -100,7 +106,7 @@ for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
                  string.format('%.0f', tonumber(tat) - back * tonumber(ARGV[3])))
     end
     if left > 0 then
-      redis.call('ZADD', KEYS[1], score, string.format('%d:%s', left, nonce))
+      redis.call('ZADD', KEYS[1], score, string.format('%d:%s/%s', left, nonce, ARGV[4]))
       if ttl > 0 then redis.call('PEXPIRE', KEYS[1], ttl) end
     end
     return 1
@@ -112,14 +118,15 @@ return 0
 # KEYS: window, state. ARGV: nonce of the permits, when they were taken, how many count from later
 #       on, how much later (µs), their new nonce, the window (µs).
 _POSTPONE = """
+if redis.call('ZSCORE', KEYS[1], ARGV[3] .. ':' .. ARGV[5]) then return 0 end
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], ARGV[2], ARGV[2])) do
-  local count, nonce = string.match(member, '^(%d+):(.*)$')
-  if nonce == ARGV[1] then
+  local count, rest = string.match(member, '^(%d+):(.*)$')
+  if string.match(rest, '^[^/]*') == ARGV[1] then
     local moved = math.min(tonumber(count), tonumber(ARGV[3]))
     local left = tonumber(count) - moved
     redis.call('ZREM', KEYS[1], member)
     if left > 0 then
-      redis.call('ZADD', KEYS[1], ARGV[2], string.format('%d:%s', left, nonce))
+      redis.call('ZADD', KEYS[1], ARGV[2], string.format('%d:%s', left, rest))
     end
     local from = string.format('%.0f', tonumber(ARGV[2]) + tonumber(ARGV[4]))
     redis.call('ZADD', KEYS[1], from, string.format('%d:%s', moved, ARGV[5]))
@@ -217,7 +224,10 @@ class RateLimiter:
         if count > 0:
             interval = _microseconds(lane.window) / lane.limit
             with suppress(redis.RedisError):
-                self._give_back(keys=_keys(lane)[:2], args=[grant.nonce, count, interval])
+                self._give_back(
+                    keys=_keys(lane)[:2],
+                    args=[grant.nonce, count, interval, secrets.token_hex(6)],
+                )
 
     def end(self, used: Iterable[tuple[Permit, timedelta]]) -> None:
         """Permits whose requests are over, each with its age then.

@@ -2,6 +2,7 @@
 
 import itertools
 import secrets
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import cast
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -671,6 +673,106 @@ def test_a_redis_that_has_forgotten_the_scripts_is_told_them_again(
     limiter.give_back(lane, grant, 3)
     client.script_flush()
     assert take(limiter, lane, fresh=9).fresh == 5
+
+
+class LosesAnAnswer:
+    """A way to Redis on which the first answer to a script is lost, and with it the connection."""
+
+    def __init__(self, url: str) -> None:
+        at = urlsplit(url)
+        assert at.hostname is not None
+        assert at.port is not None
+        self._target = (at.hostname, at.port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        port = self._listener.getsockname()[1]
+        self.url = url.replace(f"{at.hostname}:{at.port}", f"127.0.0.1:{port}")
+        self.is_armed = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(5)
+
+    def _run(self) -> None:
+        # One connection after the other: who lost one makes another.
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            with client, socket.create_connection(self._target) as server:
+                self._carry(client, server)
+
+    def _carry(self, client: socket.socket, server: socket.socket) -> None:
+        while asked := client.recv(65_536):
+            server.sendall(asked)
+            said = server.recv(65_536)
+            if self.is_armed and b"EVALSHA" in asked:
+                self.is_armed = False
+                return
+            client.sendall(said)
+
+
+@pytest.fixture
+def loses(stores: StoreUrls) -> Iterator[LosesAnAnswer]:
+    way = LosesAnAnswer(stores.redis_url)
+    yield way
+    way.close()
+
+
+@pytest.fixture
+def unlucky(loses: LosesAnAnswer) -> Iterator[RateLimiter]:
+    with redis_client(loses.url) as client:
+        yield RateLimiter(client)
+
+
+def counted(client: "redis.Redis", lane: Lane) -> tuple[int, int]:
+    """The window's sum: of its members, and as it is kept beside them."""
+    base = f"aftercall:limit:{{{lane.name}}}"
+    members = cast(list[str], client.zrange(base, 0, -1))
+    kept = cast(str, client.hget(f"{base}:state", "used"))
+    return sum(int(member.partition(":")[0]) for member in members), int(kept)
+
+
+def test_permits_whose_answer_was_lost_are_taken_once(
+    client: "redis.Redis", unlucky: RateLimiter, loses: LosesAnAnswer, name: str
+) -> None:
+    lane = Lane(name, 20, LONG)
+    take(unlucky, lane, fresh=2)
+    loses.is_armed = True
+    assert take(unlucky, lane, fresh=5).fresh == 5
+    assert not loses.is_armed
+    assert counted(client, lane) == (7, 7)
+
+
+def test_permits_are_given_back_once_although_the_answer_was_lost(
+    client: "redis.Redis", unlucky: RateLimiter, loses: LosesAnAnswer, name: str
+) -> None:
+    lane = Lane(name, 20, LONG)
+    grant = take(unlucky, lane, fresh=10)
+    for given_back, left in ((4, 6), (1, 5)):
+        loses.is_armed = True
+        unlucky.give_back(lane, grant, given_back)
+        assert not loses.is_armed
+        assert counted(client, lane) == (left, left)
+    assert take(unlucky, lane, fresh=99).fresh == 15
+
+
+def test_requests_that_took_long_are_put_off_once_although_the_answer_was_lost(
+    client: "redis.Redis", unlucky: RateLimiter, loses: LosesAnAnswer, name: str
+) -> None:
+    lane = Lane(name, 20, LONG)
+    permit = Permit(lane, take(unlucky, lane, fresh=10))
+    unlucky.give_back(lane, permit.grant, 1)
+    let_pass(client, milliseconds(300))
+    loses.is_armed = True
+    unlucky.end([(permit, milliseconds(300))] * 4)
+    assert not loses.is_armed
+    assert counted(client, lane) == (9, 9)
+    stored = cast(list[str], client.zrange(f"aftercall:limit:{{{name}}}", 0, -1))
+    assert [int(member.partition(":")[0]) for member in stored] == [5, 4]
 
 
 def test_a_redis_that_is_away_is_a_redis_error() -> None:
