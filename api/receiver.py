@@ -12,10 +12,10 @@ from datetime import datetime
 
 import redis
 import structlog
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import DBAPIError
 
 from aftercall.batching import Batcher
+from aftercall.db.session import DATABASE_AWAY
 from aftercall.domain.ids import new_id
 from aftercall.domain.work import Acceptance, IncomingEvent
 from aftercall.flows.accept_events import NoWorkspace, count_events, store_events
@@ -142,7 +142,7 @@ class Receiver:
     def _write(self, batch: list[_Waiting]) -> None:
         try:
             answers = self._store(batch)
-        except (OperationalError, InterfaceError, PoolTimeout) as error:
+        except DATABASE_AWAY as error:
             log.warning("database.unreachable", error=type(error).__name__, webhooks=len(batch))
             self._answer([(waiting, NotStored()) for waiting in batch])
         except DBAPIError as error:

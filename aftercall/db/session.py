@@ -12,7 +12,15 @@ from typing import Any, TypeVar
 import psycopg
 from pydantic_core import from_json
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    InternalError,
+    InvalidatePoolError,
+    OperationalError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
 T = TypeVar("T")
@@ -26,6 +34,10 @@ SESSION_DEFAULTS = {
 
 #: What runs statements: a session where rows become objects, a bare connection where speed counts.
 Executor = Session | Connection
+
+#: The database is away, or takes nothing for a while, as one does that became a standby: what it
+#: was given may be good.
+DATABASE_AWAY = (OperationalError, InterfaceError, InternalError, PoolTimeout)
 
 #: deadlock_detected, serialization_failure
 _RUN_AGAIN = frozenset({"40P01", "40001"})

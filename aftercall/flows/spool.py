@@ -14,7 +14,8 @@ from typing import Any, cast
 import structlog
 from redis.exceptions import LockNotOwnedError
 from redis.lock import Lock
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from aftercall.domain.ids import new_id
 from aftercall.domain.states import Priority
@@ -23,7 +24,7 @@ from aftercall.flows.accept_events import NoWorkspace, count_events, store_event
 from aftercall.flows.errors import Conflict
 from aftercall.flows.service import Service
 from aftercall.origins import RungBy
-from aftercall.twentytwo.inbound import Notice, read_notice
+from aftercall.twentytwo.inbound import NoCallId, Notice, NotJson, read_notice
 
 log = structlog.get_logger(__name__)
 
@@ -82,7 +83,7 @@ def drain_spool(service: Service) -> int:
         while entries := cast(list[Any], service.redis.xrange(STREAM, count=_BATCH)):
             _move(service, lock, entries)
             moved += len(entries)
-    except (OperationalError, InterfaceError) as error:
+    except (DBAPIError, PoolTimeout) as error:
         log.warning("database.unreachable", error=type(error).__name__)
     except LockNotOwnedError:
         log.warning("spool.lock_lost", moved=moved)
@@ -103,9 +104,8 @@ def _move(service: Service, lock: Lock, entries: Sequence[tuple[str, dict[str, s
     lock.reacquire()
     try:
         _store(service, entries)
-    except DBAPIError as error:
-        if isinstance(error, OperationalError | InterfaceError):
-            raise
+    except (DataError, IntegrityError) as error:
+        # Of what is in them. Whatever else it is lies with the database, and passes.
         if len(entries) > 1:
             # One of them spoils the rest: each by itself.
             for entry in entries:
@@ -119,15 +119,15 @@ def _store(service: Service, entries: Sequence[tuple[str, dict[str, str]]]) -> N
     events: list[IncomingEvent] = []
     bodies: dict[uuid.UUID, bytes] = {}
     source: list[tuple[str, dict[str, str]]] = []
+    unreadable: list[tuple[str, dict[str, str]]] = []
     for entry in entries:
-        fields = entry[1]
-        body, webhook_id = base64.b64decode(fields["body"]), new_id()
-        bodies[webhook_id] = body
-        its = events_of(
-            read_notice(body),
-            webhook_id=webhook_id,
-            received_at=datetime.fromisoformat(fields["received_at"]),
-        )
+        try:
+            body, its = _read(entry[1])
+        except (NotJson, NoCallId, KeyError, ValueError):
+            # Another version kept it, or a hand: those behind it do not wait for ever.
+            unreadable.append(entry)
+            continue
+        bodies[its[0].webhook_id] = body
         events.extend(its)
         source.extend([entry] * len(its))
     due: list[int] = []
@@ -138,7 +138,16 @@ def _store(service: Service, entries: Sequence[tuple[str, dict[str, str]]]) -> N
             _refuse(service, entry, why="it names no workspace")
         elif answer.call_row_id is not None:
             due.append(answer.call_row_id)
+    for entry in unreadable:
+        _refuse(service, entry, why="it cannot be read")
     service.doorbell.ring_fetch(due, rung_by=RungBy.SPOOL)
+
+
+def _read(fields: dict[str, str]) -> tuple[bytes, list[IncomingEvent]]:
+    """The webhook and its events, one at least."""
+    body = base64.b64decode(fields["body"])
+    received_at = datetime.fromisoformat(fields["received_at"])
+    return body, events_of(read_notice(body), webhook_id=new_id(), received_at=received_at)
 
 
 def rewrite_spool(service: Service, look: Callable[[bytes], bytes | None]) -> int:

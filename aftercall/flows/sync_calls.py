@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from aftercall.crm.description import Description, descriptions
 from aftercall.crm.facts import Facts, facts_of, marker_of
@@ -21,6 +19,7 @@ from aftercall.crm.mapping import MappingError, make_data
 from aftercall.crm.sync import Sync
 from aftercall.crm.sync_settings import SyncSettings
 from aftercall.db import crm as crm_db
+from aftercall.db.session import DATABASE_AWAY
 from aftercall.domain.exchange import Answer, Exchange
 from aftercall.domain.outcomes import Blocked, Dead, DeliveryOutcome, Retry, Skipped
 from aftercall.domain.work import ClaimedDelivery
@@ -77,8 +76,8 @@ class CrmSyncer:
             if len(self._threads) < self._wanted:
                 name = f"crm-{len(self._threads)}"
                 thread = threading.Thread(target=self._work, name=name, daemon=True)
-                self._threads.append(thread)
                 thread.start()
+                self._threads.append(thread)
 
     def _work(self) -> None:
         while True:
@@ -92,7 +91,7 @@ class CrmSyncer:
     def _sync(self, claim: ClaimedDelivery) -> Synced:
         try:
             return sync_call(self._service, claim, ask=self._ask)
-        except (OperationalError, InterfaceError, PoolTimeout) as error:
+        except DATABASE_AWAY as error:
             # What was sent stands in the ledger; what came of it is asked of the CRM.
             log.warning("database.unreachable", error=type(error).__name__)
             return _stopped(Blocked("the database did not answer", timedelta(seconds=5)))
