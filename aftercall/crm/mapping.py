@@ -23,6 +23,7 @@ from aftercall.domain.work import ClaimedDelivery, Parameters
 from aftercall.json_text import dump_json
 
 MAX_EXPRESSION_LENGTH = 10_000
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 
 class MappingError(Exception):
@@ -84,7 +85,12 @@ def _place_of(expression: str, message: str) -> tuple[str, int | None]:
 
 def is_storable(text: str) -> bool:
     """Whether PostgreSQL takes it: no NUL, no half of a surrogate pair."""
-    return not re.search(r"[\x00\ud800-\udfff]", text)
+    return not _UNSTORABLE.search(text)
+
+
+def storable(text: str) -> str:
+    """The same, with a mark for each character that it does not take."""
+    return _UNSTORABLE.sub("\ufffd", text)
 
 
 def is_wanted(filter_: str | None, data: Parameters) -> bool:
@@ -159,4 +165,5 @@ def _search(expression: str, data: Parameters) -> Any:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    # It may quote what it is about, and JSON can spell any character.
+    return storable(" ".join(str(error).split())[:300])

@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy import Connection
 
 from aftercall.batching import Crew
-from aftercall.crm.mapping import MappingError
+from aftercall.crm.mapping import MappingError, storable
 from aftercall.crm.sending import HookSender, prepare
 from aftercall.db import deliveries as deliveries_db
 from aftercall.db import destinations as destinations_db
@@ -370,9 +370,12 @@ def _read_synced(claim: ClaimedDelivery, said: Said, synced: Synced) -> Sent:
 
 
 def _spoiled(result: Sent, why: str) -> Sent:
-    # What was answered is known; only its excerpt can be what PostgreSQL does not take.
+    # What was answered is known; only its words can be what PostgreSQL does not take.
     log.error("delivery.excerpt_dropped", delivery_id=str(result.claim.id), why=why)
-    return replace(result, response_excerpt=None)
+    outcome = result.outcome
+    if not isinstance(outcome, Succeeded):
+        outcome = replace(outcome, reason=storable(outcome.reason))
+    return replace(result, response_excerpt=None, outcome=outcome)
 
 
 def _to_record(result: Sent, *, now: datetime, rng: random.Random) -> deliveries_db.SendRecord:

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import structlog
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import DBAPIError
 
 from aftercall.db.models import AttemptOutcome
+from aftercall.db.session import DATABASE_AWAY
 from aftercall.domain.outcomes import Blocked, NotReady, Outcome, Retry, Skipped, Succeeded
 
 T = TypeVar("T")
@@ -31,7 +31,7 @@ def write_all(
     try:
         _write_patiently(items, write)
     except (DBAPIError, UnicodeError) as error:
-        if isinstance(error, OperationalError | InterfaceError):
+        if isinstance(error, DATABASE_AWAY):
             raise
         cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
         why = type(cause).__name__
@@ -41,7 +41,19 @@ def write_all(
             return
         # A bulk statement fails as a whole: find the one that does it.
         for item in items:
-            write_all([item], write=write, spoil=spoil)
+            _write_by_itself(item, write=write, spoil=spoil)
+
+
+def _write_by_itself(
+    item: T, *, write: Callable[[list[T]], None], spoil: Callable[[T, str], T]
+) -> None:
+    """One that cannot be written in any way costs no other."""
+    try:
+        write_all([item], write=write, spoil=spoil)
+    except (DBAPIError, UnicodeError) as error:
+        if isinstance(error, DATABASE_AWAY):
+            raise
+        log.exception("record.failed", error=type(error).__name__)
 
 
 def _write_patiently(items: list[T], write: Callable[[list[T]], None]) -> None:
@@ -49,7 +61,7 @@ def _write_patiently(items: list[T], write: Callable[[list[T]], None]) -> None:
     while True:
         try:
             return write(items)
-        except (OperationalError, InterfaceError, PoolTimeout) as error:
+        except DATABASE_AWAY as error:
             if time.monotonic() > end:
                 raise
             log.warning("database.unreachable", error=type(error).__name__)

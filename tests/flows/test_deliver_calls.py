@@ -109,6 +109,22 @@ def test_a_mapping_that_fails_is_dead_with_its_reason_and_goes_once_it_is_mended
     assert [receipt.webhook_id for receipt in simulator.crm.receipts("leads")] == [str(row.id)]
 
 
+def test_a_mapping_whose_failure_cannot_be_written_as_it_is_costs_its_neighbours_nothing(
+    service: Service, simulator: Simulator
+) -> None:
+    add_hook(service, simulator, "nul", mapping=r'abs(`"\u0000"`)')
+    add_hook(service, simulator, "half", mapping=r'abs(`"\ud800"`)')
+    add_hook(service, simulator)
+    save_calls(service, simulator)
+    deliver(service, queued_ids(service))
+    states = [row.state for row in delivery_rows(service)]
+    assert sorted(states) == [DeliveryState.DEAD, DeliveryState.DEAD, DeliveryState.DELIVERED]
+    assert all(
+        "mapping failed" in (row.last_error or "")
+        for row in delivery_rows(service, state=DeliveryState.DEAD)
+    )
+
+
 @pytest.mark.parametrize(
     ("fault", "state", "wait"),
     [
