@@ -189,8 +189,11 @@ _STEP = text(
         ELSE r.state END,
       due_at = CASE WHEN calls.refetch_wanted THEN :now ELSE r.due_at END,
       attempts = CASE WHEN calls.refetch_wanted THEN 0 ELSE r.attempts END,
-      priority = r.priority, not_ready_since = r.not_ready_since,
-      unknown_since = r.unknown_since, last_error = r.last_error,
+      -- Whoever wants it again said which, and that patience starts over.
+      priority = CASE WHEN calls.refetch_wanted THEN calls.priority ELSE r.priority END,
+      not_ready_since = CASE WHEN calls.refetch_wanted THEN NULL ELSE r.not_ready_since END,
+      unknown_since = CASE WHEN calls.refetch_wanted THEN NULL ELSE r.unknown_since END,
+      last_error = r.last_error,
       lease_token = NULL, lease_until = NULL, lapses = 0, refetch_wanted = false
     FROM json_to_recordset(CAST(:rows AS json)) AS r (
       id bigint, token uuid, state text, due_at timestamptz, attempts smallint,
@@ -218,7 +221,8 @@ _SAVE = text(
       UPDATE calls SET
         state = CASE WHEN calls.refetch_wanted THEN 'queued' ELSE 'fetched' END,
         due_at = CASE WHEN calls.refetch_wanted THEN :now ELSE calls.due_at END,
-        attempts = r.attempts, not_ready_since = NULL, unknown_since = NULL, last_error = NULL,
+        attempts = CASE WHEN calls.refetch_wanted THEN 0 ELSE r.attempts END,
+        not_ready_since = NULL, unknown_since = NULL, last_error = NULL,
         lease_token = NULL, lease_until = NULL, lapses = 0, refetch_wanted = false,
         fetched_at = :now, revision = r.revision, content_hash = r.content_hash,
         answered_call_id = r.answered_call_id, status = r.status, direction = r.direction,

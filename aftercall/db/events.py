@@ -66,10 +66,8 @@ _ACCEPT = text(
       ON CONFLICT (workspace_id, call_id) DO UPDATE SET
         state = CASE calls.state WHEN 'fetching' THEN 'fetching' ELSE 'queued' END,
         refetch_wanted = calls.state = 'fetching',
-        priority = CASE calls.state
-          WHEN 'queued' THEN least(calls.priority, EXCLUDED.priority)
-          WHEN 'fetching' THEN calls.priority
-          ELSE EXCLUDED.priority END,
+        priority = CASE WHEN calls.state IN ('queued', 'fetching')
+          THEN least(calls.priority, EXCLUDED.priority) ELSE EXCLUDED.priority END,
         due_at = CASE calls.state WHEN 'fetching' THEN calls.due_at ELSE EXCLUDED.due_at END,
         attempts = CASE WHEN calls.state IN ('fetched', 'dead') THEN 0 ELSE calls.attempts END,
         lapses = 0,

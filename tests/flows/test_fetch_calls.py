@@ -1,6 +1,8 @@
 """From a due call to a saved one with its deliveries, on real stores, against the simulator."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -12,9 +14,11 @@ from structlog.testing import capture_logs
 from aftercall.db.models import Attempt, CallPayload, Workspace
 from aftercall.db.workspaces import get_workspace
 from aftercall.domain.states import CallState, DeliveryState, Priority
+from aftercall.domain.work import UNSPECIFIED
 from aftercall.flows.claim_calls import LEASE, claim_with_permits
 from aftercall.flows.configure_workspaces import WorkspaceSpec, set_workspace
 from aftercall.flows.fetch_calls import CallFetcher
+from aftercall.flows.replay import refetch_call
 from aftercall.flows.service import Service
 from aftercall.origins import RungBy
 from aftercall.simulator import Fault, PlannedFault, SimulatedWorkspace, Simulator
@@ -337,6 +341,47 @@ def test_a_newer_event_during_the_fetch_is_fetched_after_it(
     assert call_row(service, call_id).state == CallState.QUEUED
     fetch(service, rows)
     assert call_row(service, call_id).state == CallState.FETCHED
+
+
+@contextmanager
+def under_way(service: Service, simulator: Simulator, call_id: str, row: int) -> Iterator[None]:
+    """While Twenty2 is asked for it."""
+    simulator.twentytwo.fail_next(call_id, PlannedFault(Fault.SLOW, seconds=0.5))
+    fetching = threading.Thread(target=fetch, args=(service, [row]))
+    fetching.start()
+    while call_row(service, call_id).state != CallState.FETCHING:
+        pass
+    yield
+    fetching.join()
+
+
+@pytest.mark.parametrize("status", ["completed", "initiated"])
+def test_a_webhook_during_a_fetch_from_the_backlog_is_as_fresh_as_one_before_it(
+    service: Service, simulator: Simulator, status: str
+) -> None:
+    (call_id,) = simulator.twentytwo.make_calls(1, status=status)
+    (row,) = accept_rows(service, [call_id], type=UNSPECIFIED, priority=Priority.BACKFILL)
+    with service.database.transaction() as session:
+        session.execute(
+            text("UPDATE calls SET attempts = 8, not_ready_since = :since, unknown_since = :since"),
+            {"since": service.clock() - timedelta(hours=47)},
+        )
+    with under_way(service, simulator, call_id, row):
+        accept(service, [call_id], type="call.completed")
+    waiting = call_row(service, call_id)
+    assert (waiting.state, waiting.priority) == (CallState.QUEUED, Priority.FRESH)
+    assert (waiting.attempts, waiting.not_ready_since, waiting.unknown_since) == (0, None, None)
+
+
+def test_who_asks_again_by_hand_during_a_look_need_not_wait_for_the_backlog(
+    service: Service, simulator: Simulator
+) -> None:
+    (call_id,) = simulator.twentytwo.make_calls(1, status="initiated")
+    (row,) = accept_rows(service, [call_id], type=UNSPECIFIED, priority=Priority.BACKFILL)
+    with under_way(service, simulator, call_id, row):
+        refetch_call(service, call_id)
+    waiting = call_row(service, call_id)
+    assert (waiting.state, waiting.priority) == (CallState.QUEUED, Priority.FRESH)
 
 
 def test_a_result_that_comes_after_its_lease_ran_out_changes_nothing(
