@@ -192,20 +192,29 @@ class Crew(Generic[Job, Said, Result]):
         return lambda said: self._answers.put((place, said))
 
     def _give_up(self, place: "_Place[Job]") -> None:
-        self._under_way.remove(place)
-        self.cancel(1)
+        if self._leave(place):
+            self.cancel(1)
+
+    def _leave(self, place: "_Place[Job]") -> bool:
+        """Whether it was still under way: whoever ends it frees its place, and nobody after."""
+        try:
+            self._under_way.remove(place)
+        except KeyError:
+            return False
+        return True
 
     def _write(self, answers: "list[tuple[_Place[Job], Said]]") -> None:
         results: list[Result] = []
         for place, said in answers:
             try:
-                results.append(self._read(place.job, said))
+                result = self._read(place.job, said)
             except BaseException:
                 # A bug of ours: the row's lease runs out, and the sweep counts it.
                 log.exception("work.failed", crew=self.name)
                 self._give_up(place)
             else:
-                self._under_way.remove(place)
+                if self._leave(place):
+                    results.append(result)
         if not results:
             return
         try:

@@ -380,6 +380,27 @@ def test_a_job_that_cannot_even_be_sent_frees_its_place(recorded: Written) -> No
     assert crew.close(PATIENCE)
 
 
+def test_a_job_that_is_given_up_and_answers_all_the_same_costs_no_neighbour(
+    recorded: Written,
+) -> None:
+    def send(job: int, then: Callable[[Said], None]) -> None:
+        then(job)
+        if job == 13:
+            raise RuntimeError("a bug")
+
+    crew: Crew[int, Said, int] = Crew(
+        name="test", size=3, send=send, read=said_or_raised, record=recorded
+    )
+    for _ in range(20):
+        until_there_is_room(crew, 3)
+        assert crew.reserve(3) == 3
+        crew.start([1, 13, 2])
+    assert crew.close(PATIENCE)
+    items = [item for batch in recorded.rest() for item in batch if item != 13]
+    assert items == [1, 2] * 20
+    assert crew.under_way() == 0
+
+
 def test_a_record_that_raises_frees_its_places_and_the_next_is_recorded() -> None:
     recorded = Written()
 
