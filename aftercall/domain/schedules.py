@@ -98,7 +98,8 @@ def parse_retry_after(value: str | None, *, now: datetime) -> timedelta | None:
         return timedelta(seconds=min(int(text.lstrip("0")[:12] or "0"), 10**9))
     try:
         at = email.utils.parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
+        # Of a year, or a zone, beyond what a machine's word holds.
         return None
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)

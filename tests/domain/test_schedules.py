@@ -246,6 +246,8 @@ def test_retry_after_is_read_as_seconds_or_as_a_date(value: str, wait: timedelta
         "Thu, 01 Jan 99999 00:05:00 GMT",
         "Thu, 01 Jan 2026 00:05:00 +9999999999",
         "Thu, 01 Jan " + "9" * 6_000 + " 00:05:00 GMT",
+        "Thu, 01 Jan 99999999999 00:05:00 GMT",
+        "Thu, 01 Jan 2026 00:05:00 +9999999999999",
     ],
 )
 def test_a_retry_after_that_makes_no_sense_is_none(value: str | None) -> None:
