@@ -120,6 +120,42 @@ def test_webhooks_are_taken_without_the_database_and_are_there_once_when_it_is_b
     assert sorted(found) == sorted(body["call_id"] for body in bodies)
 
 
+def takes_writes(house: House, answer: bool) -> None:
+    """Or nothing, as one that became a standby. For connections that are made from now on."""
+    with psycopg.connect(house.database_url, autocommit=True) as admin:
+        admin.execute("SET default_transaction_read_only = off")
+        admin.execute(
+            sql.SQL("ALTER DATABASE outages SET default_transaction_read_only = {}").format(
+                sql.Literal("off" if answer else "on")
+            )
+        )
+        admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = 'outages' AND pid <> pg_backend_pid()"
+        )
+
+
+def test_webhooks_are_taken_while_the_database_takes_nothing_and_wait_until_it_does(
+    house: House,
+) -> None:
+    bodies = [{"call_id": f"call_standby_{number}"} for number in range(30)]
+    takes_writes(house, answer=False)
+    try:
+        with ThreadPoolExecutor(30) as pool:
+            answers = list(pool.map(lambda body: timed(lambda: send(house, body)), bodies))
+        with house.service() as service:
+            assert drain_spool(service) == 0
+    finally:
+        takes_writes(house, answer=True)
+    assert {answer.status_code for answer, _ in answers} == {200}
+    assert max(seconds for _, seconds in answers) < PATIENCE
+    with house.service() as service:
+        until(house.api.stores_at_once, "it is back")
+        drain_spool(service)
+    found = [call["call_id"] for call in house.api.calls() if "_standby_" in call["call_id"]]
+    assert sorted(found) == sorted(body["call_id"] for body in bodies)
+
+
 @pytest.mark.parametrize("door", [Door.SHUT, Door.SILENT])
 def test_without_both_stores_webhooks_are_told_to_come_again_in_time_for_twenty2(
     house: House, door: Door
