@@ -15,7 +15,7 @@ from sqlalchemy import text
 from aftercall.db.session import Executor
 
 # One keeper at a time; each step is safe beside another one, too.
-_LOCK = 7_130_151_018_120_119
+_LOCK = 7_130_151_018_120_120
 _TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(:key)")
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from aftercall.db.activity import count_activity
 from aftercall.db.call_search import CallQuery
 from aftercall.db.models import Reconciliation
+from aftercall.db.notices import may_tell
 from aftercall.db.partitions import ATTEMPTS, PARTITIONED, WEBHOOKS, rows_in_default
 from aftercall.db.replays import ReplayConditions
 from aftercall.db.retention import take_turn
@@ -667,6 +668,20 @@ def test_a_keeper_does_nothing_while_another_one_has_its_turn(
         stopped = keep(service, MediaStore(str(tmp_path)))
     assert (stopped.removed, stopped.is_complete) == ({}, False)
     assert count(service, "calls") == 1
+
+
+def test_who_looks_for_what_the_operator_should_know_stops_no_keeper(
+    service: Service, simulator: Simulator, clock: Clock, tmp_path: Path
+) -> None:
+    done(service, simulator, tmp_path)
+    service = kept_for(service, calls=DAYS)
+    clock.now += (DAYS + 1) * DAY
+    counted(service)
+    with service.database.transaction() as session:
+        # A sweep does, each second.
+        assert may_tell(session)
+        told = keep(service, MediaStore(str(tmp_path)))
+    assert (told.faults, told.removed) == ([], {"media": 2, "calls": 1})
 
 
 def test_when_the_time_is_over_the_rest_goes_in_the_next_round(
