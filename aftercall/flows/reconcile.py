@@ -314,7 +314,9 @@ def _write(service: Service, result: PageRead) -> None:
         if not reconciliations_db.is_still_ours(connection, claim):
             return None
         sign = Sign(claim.workspace_id, claim.is_probe, result.status_code, result.outcome)
-        note_signs(connection, [sign], now=now)
+        # That the key may not read the log keeps no call from being fetched.
+        if not sign.is_forbidden:
+            note_signs(connection, [sign], now=now)
         if result.page is None:
             record = _plan(claim, result.outcome, now=now, rng=service.rng)
         else:

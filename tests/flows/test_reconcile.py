@@ -12,6 +12,7 @@ from sqlalchemy import select, text
 from aftercall.db.forgotten import note_forgotten
 from aftercall.db.models import Call, Event, Reconciliation
 from aftercall.domain.call_log import PAGE_SIZE
+from aftercall.domain.outcomes import FORBIDDEN_ATTEMPTS, FORBIDDEN_IN_A_ROW
 from aftercall.domain.plans import MAX_LAPSES
 from aftercall.domain.schedules import FETCH_ATTEMPTS
 from aftercall.domain.states import CallState, Priority
@@ -431,6 +432,21 @@ def test_a_log_that_never_answers_is_given_up_with_a_reason(
     assert view.state == "failed"
     assert f"gave up after {FETCH_ATTEMPTS} attempts" in str(view.last_error)
     assert view.finished_at is not None
+
+
+def test_a_key_that_may_not_read_the_log_does_not_block_the_workspace(
+    service: Service, simulator: Simulator, twentytwo: Twenty2, clock: Clock
+) -> None:
+    for _ in range(FORBIDDEN_IN_A_ROW // FORBIDDEN_ATTEMPTS + 1):
+        simulator.twentytwo.fail_next_logs(*[Fault.FORBIDDEN] * FORBIDDEN_ATTEMPTS)
+        id_ = start(service)
+        for _ in range(FORBIDDEN_ATTEMPTS):
+            assert step_here(service, twentytwo, id_)
+            clock.now += timedelta(hours=13)
+        view = show_reconciliation(service, id_)
+        assert (view.state, "403" in str(view.last_error)) == ("failed", True)
+    with service.database.transaction() as session:
+        assert session.execute(text("SELECT block_kind FROM workspaces")).scalars().all() == [None]
 
 
 def test_parameters_that_are_refused_are_left_out(
