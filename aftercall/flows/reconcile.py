@@ -118,7 +118,7 @@ class Reconciler:
         places = self._crew.reserve(len(ids))
         jobs: list[PageJob] = []
         try:
-            jobs = claim_pages(self._service, ids[:places])
+            jobs = claim_pages(self._service, ids, most=places)
         except redis.RedisError as error:
             log.warning("limiter.unreachable", error=type(error).__name__)
         finally:
@@ -171,10 +171,10 @@ def step_here(service: Service, twentytwo: Twenty2, id_: uuid.UUID) -> bool:
 # ---- claim -------------------------------------------------------------------
 
 
-def claim_pages(service: Service, ids: Sequence[uuid.UUID]) -> list[PageJob]:
-    """Those of these that may be asked for right now, leased, with their permits taken.
+def claim_pages(service: Service, ids: Sequence[uuid.UUID], *, most: int = PLACES) -> list[PageJob]:
+    """Up to `most` of these that may be asked for right now, leased, with their permits taken.
 
-    redis.RedisError when not even the first permit can be had.
+    Who has no permit stands in nobody's way. redis.RedisError when not even the first can be had.
     """
     now = service.clock()
     with service.database.statements() as connection:
@@ -188,6 +188,8 @@ def claim_pages(service: Service, ids: Sequence[uuid.UUID]) -> list[PageJob]:
     keys = open_credentials(service, access, now=now)
     jobs: list[PageJob] = []
     for id_, workspace_id in wanted.items():
+        if len(jobs) >= most:
+            break
         if workspace_id not in keys:
             continue
         try:

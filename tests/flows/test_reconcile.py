@@ -21,7 +21,14 @@ from aftercall.embedded import StoreUrls
 from aftercall.flows.claim_calls import LEASE, claim_with_permits
 from aftercall.flows.configure_workspaces import WorkspaceSpec, set_workspace
 from aftercall.flows.errors import Conflict, Invalid, NotFound
-from aftercall.flows.reconcile import Reconciler, claim_pages, read_page, record_pages, step_here
+from aftercall.flows.reconcile import (
+    PLACES,
+    Reconciler,
+    claim_pages,
+    read_page,
+    record_pages,
+    step_here,
+)
 from aftercall.flows.reconciliations import (
     LOOK_BACK,
     cancel_reconciliation,
@@ -33,9 +40,11 @@ from aftercall.flows.reconciliations import (
 from aftercall.flows.service import Service
 from aftercall.flows.sweep import sweep
 from aftercall.flows.views import ReconciliationView
+from aftercall.rate_limit import Wish
 from aftercall.simulator import Fault, PlannedFault, Simulator
 from aftercall.twentytwo.call_logs import parameters_of
 from aftercall.twentytwo.client import Twenty2
+from aftercall.twentytwo.rate_limit import workspace_lane
 from tests.conftest import WORKSPACE, Clock, make_service, make_settings
 from tests.flows.work import accept, accept_rows, call_row, fetch
 
@@ -476,6 +485,24 @@ def test_a_fresh_call_overtakes_the_pages_and_what_they_found(
     assert job.claim.call_id == "call_fresh"
     backfill = [row.id for row in calls_here(service).values() if row.call_id in set(made)]
     assert claim_with_permits(service, backfill) == []
+
+
+def test_logs_without_a_permit_stand_in_no_other_logs_way(
+    service: Service, simulator: Simulator, twentytwo: Twenty2
+) -> None:
+    keys = WorkspaceSpec.model_validate({"api_key": "key", "api_secret": "secret"})
+    crowded = [f"crowded_{number}" for number in range(PLACES)]
+    ids = []
+    for workspace_id in crowded:
+        set_workspace(service, workspace_id, keys)
+        ids.append(start_reconciliation(service, workspace_id).id)
+        lane = workspace_lane(workspace_id, requests_per_minute=WORKSPACE.rate_limit)
+        service.limiter.take([Wish(lane, fresh=lane.limit, paced=0)])
+    free = start(service)
+    reconciler = Reconciler(service, twentytwo)
+    reconciler.step([*ids, free])
+    assert reconciler.close(10)
+    assert show_reconciliation(service, free).pages_read == 1
 
 
 def test_the_limit_is_never_exceeded(
