@@ -245,19 +245,21 @@ def record_page(executor: Executor, record: PageRecord, *, now: datetime) -> Non
     )
 
 
-# The first one comes `every` after the workspace did.
+# The first one comes `every` after the workspace did. What began later than now was begun by a
+# clock that was ahead: nothing can be said of the time until then.
 _WANTING = text(
     """
     SELECT w.id, w.created_at, (
       SELECT max(r.created_at) FROM reconciliations r
-      WHERE r.workspace_id = w.id AND r.state = 'done'
+      WHERE r.workspace_id = w.id AND r.state = 'done' AND r.created_at <= :now
         AND (r.kind = 'periodic' OR r.since IS NULL AND r.until IS NULL)
     ) AS read_at
     FROM workspaces w
     WHERE (w.api_key_sealed IS NOT NULL OR w.id = :own_workspace) AND w.created_at <= :before
       AND NOT EXISTS (
         SELECT FROM reconciliations r WHERE r.workspace_id = w.id
-          AND (r.state = 'running' OR r.kind = 'periodic' AND r.created_at > :before)
+          AND (r.state = 'running' OR r.kind = 'periodic'
+            AND r.created_at > :before AND r.created_at <= :now)
       )
     ORDER BY w.id
     """
@@ -275,10 +277,11 @@ class WantingWorkspace:
 
 
 def wanting_workspaces(
-    executor: Executor, *, before: datetime, own_workspace: str | None
+    executor: Executor, *, before: datetime, now: datetime, own_workspace: str | None
 ) -> list[WantingWorkspace]:
     """Those with credentials that no periodic reconciliation was begun for since `before`."""
-    rows = executor.execute(_WANTING, {"before": before, "own_workspace": own_workspace})
+    asked = {"before": before, "now": now, "own_workspace": own_workspace}
+    rows = executor.execute(_WANTING, asked)
     return [WantingWorkspace(*row) for row in rows]
 
 

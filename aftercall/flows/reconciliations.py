@@ -78,7 +78,7 @@ def start_periodic(service: Service) -> None:
         if own is not None:
             reconciliations_db.add_workspace(session, own)
         wanting = reconciliations_db.wanting_workspaces(
-            session, before=now - every, own_workspace=own
+            session, before=now - every, now=now, own_workspace=own
         )
         for one in wanting:
             reconciliations_db.start(

@@ -611,6 +611,25 @@ def test_it_looks_back_from_the_last_complete_one_and_not_before_the_workspace_c
     assert list_reconciliations(service).items[0].since == before.created_at - LOOK_BACK
 
 
+def test_what_was_read_while_the_clock_was_ahead_counts_once_the_clock_gets_there(
+    service: Service, clock: Clock
+) -> None:
+    start_periodic(service)
+    _periodic(service, clock)
+    [right] = list_reconciliations(service).items
+    _end(service, right.id, "done")
+    clock.now += timedelta(days=365)
+    start_periodic(service)
+    ahead = list_reconciliations(service).items[0]
+    assert ahead.id != right.id
+    _end(service, ahead.id, "done")
+    clock.now -= timedelta(days=365)
+    _periodic(service, clock)
+    latest = list_reconciliations(service).items[0]
+    assert latest.id not in {right.id, ahead.id}
+    assert latest.since == max(right.since, right.created_at - LOOK_BACK)
+
+
 def test_none_is_begun_when_it_is_turned_off(
     service: Service, stores: StoreUrls, clock: Clock
 ) -> None:
