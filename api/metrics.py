@@ -6,6 +6,7 @@ up as "other": a label is paid for in every scrape, and by everybody who keeps i
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import redis
@@ -40,7 +41,7 @@ class StoreGauges(Collector):
         found = self._of_database(now)
         yield _single(metrics.DATABASE_UP, 0.0 if found is None else 1.0)
         if found is not None:
-            yield from _rows(found, now=now)
+            yield from _rows(found, now=now, keeps_media=self._service.settings.keep_media)
             yield from _workspaces(found.workspaces, now=now)
             yield from _destinations(found.destinations, now=now)
         yield from self._of_redis(found, now=now)
@@ -153,8 +154,10 @@ def _grouped(
     return family
 
 
-def _rows(found: Standing, *, now: datetime) -> Iterator[GaugeMetricFamily]:
-    by_kind = {"call": found.calls, "delivery": found.deliveries, "media": [found.media]}
+def _rows(found: Standing, *, now: datetime, keeps_media: bool) -> Iterator[GaugeMetricFamily]:
+    # What nobody fetches any more waits for nobody, however long it lies there.
+    media = found.media if keeps_media else replace(found.media, due=0, oldest_due_at=None)
+    by_kind = {"call": found.calls, "delivery": found.deliveries, "media": [media]}
     rows, due, age = (
         _family(metric) for metric in (metrics.ROWS, metrics.DUE_ROWS, metrics.OLDEST_DUE_AGE)
     )

@@ -132,6 +132,28 @@ def test_destinations_show_how_they_stand(service: Service, registry: CollectorR
     assert {name: value for name, value in failing.items() if value} == {"hook 4": 3_600}
 
 
+@pytest.mark.parametrize("keeps", [True, False])
+def test_media_that_nobody_fetches_any_more_are_not_due(
+    service: Service, tmp_path: Path, keeps: bool
+) -> None:
+    fill(
+        service,
+        "INSERT INTO workspaces (id) VALUES ('ws')",
+        "INSERT INTO calls (workspace_id, call_id, state, due_at, received_at) "
+        "VALUES ('ws', 'call_1', 'fetched', :now, :now)",
+        "INSERT INTO media (call_row_id, kind, state, due_at) "
+        "SELECT id, 'recording', 'queued', CAST(:now AS timestamptz) - interval '1 day' FROM calls",
+    )
+    given = {"keep_media": keeps, "data_dir": tmp_path}
+    probes = Probes(service)
+    settings = service.settings.model_copy(update=given)
+    found = read(make_registry(replace(service, settings=settings), probes))
+    probes.stop()
+    assert found["aftercall_rows"][("media", "queued")] == 1
+    assert found["aftercall_due_rows"][("media",)] == keeps
+    assert found["aftercall_oldest_due_age_seconds"][("media",)] == 86_400 * keeps
+
+
 def test_a_removed_destination_is_not_shown_and_its_dead_are_counted(
     service: Service, registry: CollectorRegistry
 ) -> None:
