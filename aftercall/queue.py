@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import quote
 
+import redis
 import structlog
 from celery import Celery
 from celery.beat import Scheduler
@@ -27,6 +28,9 @@ log = structlog.get_logger(__name__)
 #: Ids a message, so that one message is about a tenth of a second of work.
 IDS_PER_MESSAGE = 100
 SWEEP_EVERY = 1.0
+#: So many messages of a queue are kept while nobody takes them: the newest.
+KEPT_SWEEPS = 20
+KEPT_MESSAGES = 10_000
 #: While Redis is away, ringing is tried again only after so many seconds.
 _QUIET_AFTER_FAILURE = 2.0
 _RINGING = {
@@ -147,6 +151,18 @@ def _sentinel_options(address: RedisAddress) -> dict[str, Any]:
         "sentinels": address.nodes,
         "sentinel_kwargs": {**address.sentinel_options(), **patience},
     }
+
+
+def drop_unheard(client: "redis.Redis") -> None:
+    """Without workers a queue would grow until Redis's memory is full, and whoever comes back would
+    first have to go through it. A sweep rings anew for what is due. redis.RedisError.
+    """
+    with client.pipeline(transaction=False) as pipeline:
+        for name in QueueName:
+            kept = KEPT_SWEEPS if name is QueueName.SWEEP else KEPT_MESSAGES
+            # The newest is the first.
+            pipeline.ltrim(name.value, 0, kept - 1)
+        pipeline.execute()
 
 
 class Doorbell:

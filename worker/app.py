@@ -6,6 +6,7 @@ configuration, so importing this module touches nothing.
 
 import atexit
 import time
+from contextlib import suppress
 from typing import Any
 
 import redis
@@ -13,7 +14,7 @@ from celery import Celery, signals
 from kombu import Queue
 
 from aftercall.logs import configure_logs
-from aftercall.queue import QueueName, celery_settings
+from aftercall.queue import QueueName, celery_settings, drop_unheard
 from aftercall.settings import load_settings
 from aftercall.stores import find_stores, redis_client
 from worker.process import WorkerProcess
@@ -74,20 +75,25 @@ def _watch_worker() -> None:
 
 
 def _watch_beat() -> None:
-    """Each message that it sends is a sign of life; it sends one a second."""
+    """Each message that it sends is a sign of life; it sends one a second, and first looks that
+    those before it do not pile up."""
     watched = Watched("beat")
     sent_at = time.monotonic()
 
     def watch(**_: Any) -> None:
+        settings = load_settings()
+        client = redis_client(find_stores(settings).redis_url)
+
         def note(**_: Any) -> None:
             nonlocal sent_at
             sent_at = time.monotonic()
+            # While Redis is away the message does not go out either.
+            with suppress(redis.RedisError):
+                drop_unheard(client)
 
         signals.before_task_publish.connect(note, weak=False)
         # While Redis is away it sends nothing, and starting it anew would not help.
-        watched.start(
-            load_settings(), idle=lambda: time.monotonic() - sent_at, is_well=lambda: True
-        )
+        watched.start(settings, idle=lambda: time.monotonic() - sent_at, is_well=lambda: True)
         atexit.register(watched.end)
 
     signals.beat_init.connect(watch, weak=False)
