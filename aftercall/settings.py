@@ -174,7 +174,7 @@ class Settings(BaseSettings):
     database_url: Secret | None = Field(None, alias="AFTERCALL_DATABASE_URL")
     #: Set when a pooler stands between: no transaction then leaves anything in its session.
     database_pooler: Literal["transaction"] | None = Field(None, alias="AFTERCALL_DATABASE_POOLER")
-    #: PostgreSQL itself, for what needs a session: migrations and backups.
+    #: PostgreSQL itself, for what needs a session: migrations, backups, a vacuum.
     direct_database_url: Secret | None = Field(None, alias="AFTERCALL_DIRECT_DATABASE_URL")
     redis_url: Annotated[Secret, AfterValidator(_redis_url)] | None = Field(
         None, alias="AFTERCALL_REDIS_URL"

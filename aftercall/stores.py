@@ -58,8 +58,9 @@ def direct_database_url(settings: Settings, database_url: str) -> str:
         return settings.direct_database_url.get_secret_value()
     if settings.database_pooler is not None:
         raise SettingsError(
-            "AFTERCALL_DIRECT_DATABASE_URL is not set: migrations and backups need one session "
-            "from beginning to end, which a pooler does not keep; set it to PostgreSQL's address"
+            "AFTERCALL_DIRECT_DATABASE_URL is not set: migrations, backups and the vacuum of a "
+            "forgetting need one session from beginning to end, which a pooler does not keep; "
+            "set it to PostgreSQL's address"
         )
     return database_url
 

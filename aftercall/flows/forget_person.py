@@ -8,7 +8,8 @@ finds the rest.
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from functools import partial
 
@@ -20,6 +21,7 @@ from aftercall.db import people as people_db
 from aftercall.db.events import only_workspace
 from aftercall.db.forgotten import Name, known_as_forgotten, note_forgotten
 from aftercall.db.media import StoredFile, is_wanted, media_paths, replace_transcript
+from aftercall.db.session import Database
 from aftercall.flows.audit import Actor, note
 from aftercall.flows.errors import Conflict
 from aftercall.flows.people import (
@@ -42,6 +44,8 @@ from aftercall.flows.spool import rewrite_spool
 from aftercall.flows.views import ElsewhereView, ForgottenView, PlaceView
 from aftercall.kept_logs import count_in_logs, redact_logs
 from aftercall.media_store import MediaStore, MediaStoreError
+from aftercall.settings import SettingsError
+from aftercall.stores import direct_database_url
 from aftercall.twentytwo.inbound import NoCallId, Notice, NotJson, read_notice
 
 #: Calls a transaction: what one person has is nearly always one.
@@ -353,15 +357,19 @@ class _Forgetting:
         touched |= {table for table, _ in self._redacted} & set(people_db.OWN_ROWS)
         for table, _ in self._statistics():
             touched.add(table)
+        if not touched:
+            return
         self._tell("Vacuuming…")
         try:
-            with self._service.database.statements() as connection:
+            with _past_any_pooler(self._service) as database, database.statements() as connection:
                 everywhere.vacuum(connection, sorted(touched))
         except DBAPIError as error:
             self._remarks.append(
                 "The tables could not be vacuumed "
                 f"({type(error.orig).__name__}): let autovacuum do it, or do it by hand"
             )
+        except SettingsError as error:
+            self._remarks.append(f"The tables could not be vacuumed: {error}")
 
     # ---- the proof ---------------------------------------------------------------
 
@@ -428,6 +436,17 @@ class _Forgetting:
             calls_to_fetch=numberless,
             remarks=[*self._remarks, *_ALWAYS],
         )
+
+
+@contextmanager
+def _past_any_pooler(service: Service) -> Iterator[Database]:
+    """Where a session is one: a pooler would hand it on with what was set in it."""
+    if not service.database.is_pooled:
+        yield service.database
+        return
+    pooled = service.database.url.render_as_string(hide_password=False)
+    with closing(Database(direct_database_url(service.settings, pooled), pool_size=1)) as direct:
+        yield direct
 
 
 def _notice(body: bytes) -> Notice | None:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -11,16 +12,20 @@ from urllib.parse import parse_qs, urlsplit
 import psycopg
 import pytest
 from psycopg.rows import dict_row
+from sqlalchemy import text
 
 from aftercall.db.session import Database
 from aftercall.embedded import StoreUrls
+from aftercall.flows.forget_person import forget_person
+from aftercall.flows.views import ForgottenView
 from aftercall.simulator import Simulator
 from aftercall.stores import StoreError, check_database
 from tests.cli.command import environment
 from tests.conftest import SECRET_KEY
 from tests.deploy.authority import Authority
-from tests.deploy.parts import free_port, parts, settings_for
+from tests.deploy.parts import free_port, parts, service_for, settings_for
 from tests.deploy.redis_servers import until
+from tests.flows.work import accept
 from tests.installed import why_not_installed
 
 pytestmark = pytest.mark.skipif(
@@ -49,6 +54,16 @@ class Pooler:
         with psycopg.connect(self.admin_url, autocommit=True) as console:
             console.execute("RECONNECT")
 
+    def timeouts(self) -> list[str]:
+        """What each of its sessions has for the longest that a statement may take."""
+        with ExitStack() as opened:
+            cursors = []
+            for _ in range(SESSIONS):
+                # In a transaction: each is in a session of its own.
+                client = opened.enter_context(psycopg.connect(self.url))
+                cursors.append(client.execute("SHOW statement_timeout"))
+            return [str(row[0]) for cursor in cursors for row in cursor]
+
     def pools(self) -> dict[str, int]:
         with psycopg.connect(self.admin_url, autocommit=True, row_factory=dict_row) as console:
             (pool,) = [row for row in console.execute("SHOW POOLS") if row["database"] == "pooled"]
@@ -66,6 +81,8 @@ def pooler(stores: StoreUrls, tmp_path: Path) -> Iterator[Pooler]:
         config.write_text(
             _config(folder, port, "transaction")
             + f"default_pool_size = {SESSIONS}\nmax_client_conn = 200\n"
+            # No two transactions in a row in the same session, where there are others.
+            + "server_round_robin = 1\n"
         )
         process = _start(config, folder)
         try:
@@ -162,6 +179,41 @@ def test_every_call_goes_the_whole_way_with_more_clients_than_sessions(
         for complaint in ("prepared statement", "InvalidSqlStatementName", "Traceback"):
             assert complaint not in running.log.read_text(), running.tail()
         assert simulator.report().ids_that_disagree == 0
+
+
+@pytest.mark.usefixtures("database")
+def test_forgetting_leaves_nothing_in_the_poolers_sessions(
+    pooler: Pooler, stores: StoreUrls, simulator: Simulator, tmp_path: Path
+) -> None:
+    done = migrate(pooler, AFTERCALL_DIRECT_DATABASE_URL=pooler.direct_url)
+    assert done.returncode == 0, done.stderr
+    pooler.set_defaults()
+    given = settings_for(
+        simulator,
+        replace(stores, database_url=pooler.url),
+        AFTERCALL_DATABASE_POOLER="transaction",
+        AFTERCALL_DATA_DIR=str(tmp_path),
+    )
+    assert pooler.timeouts() == ["30s"] * SESSIONS
+    assert "AFTERCALL_DIRECT_DATABASE_URL is not set" in " ".join(
+        forgotten(given, "call_1").remarks
+    )
+    given["AFTERCALL_DIRECT_DATABASE_URL"] = pooler.direct_url
+    assert "vacuumed" not in " ".join(forgotten(given, "call_2").remarks)
+    assert pooler.timeouts() == ["30s"] * SESSIONS
+
+
+def forgotten(given: dict[str, str], call_id: str) -> ForgottenView:
+    """A person, with this call."""
+    with closing(service_for(given)) as service:
+        accept(service, [call_id])
+        with service.database.transaction() as session:
+            session.execute(
+                text("UPDATE calls SET callee_phone = '9871532305', direction = 'outbound'")
+            )
+        view = forget_person(service, "+919871532305")
+    assert view.erased["calls"] == 1
+    return view
 
 
 def test_a_pooler_that_nobody_told_of_is_recognised(pooler: Pooler) -> None:
