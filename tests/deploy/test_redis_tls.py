@@ -1,8 +1,6 @@
 """Redis over TLS, with a certificate authority of our own: the client, and the queue."""
 
-import socket
 import ssl
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,56 +13,7 @@ from aftercall.embedded import StoreUrls
 from aftercall.queue import celery_settings
 from aftercall.stores import StoreError, check_redis, redis_client
 from tests.deploy.authority import Authority
-
-
-class TlsDoor:
-    """Ends TLS before a server that has none, as managed stores' front doors do."""
-
-    def __init__(self, target: tuple[str, int], context: ssl.SSLContext) -> None:
-        self._target = target
-        self._context = context
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listener.getsockname()[1])
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                raw, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(raw,), daemon=True).start()
-
-    def _serve(self, raw: socket.socket) -> None:
-        try:
-            client = self._context.wrap_socket(raw, server_side=True)
-        except (OSError, ssl.SSLError):
-            raw.close()
-            return
-        server = socket.create_connection(self._target)
-        back = threading.Thread(target=_pump, args=(server, client), daemon=True)
-        back.start()
-        _pump(client, server)
-        back.join()
-        client.close()
-        server.close()
-
-
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    try:
-        while data := source.recv(65_536):
-            sink.sendall(data)
-    except OSError:
-        pass
-    for end in (source, sink):
-        try:
-            end.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
+from tests.deploy.tls_door import TlsDoor
 
 
 @dataclass(frozen=True, slots=True)

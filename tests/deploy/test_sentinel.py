@@ -1,6 +1,7 @@
 """Redis behind Sentinels: its primary is lost while calls flow, and no call is."""
 
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,19 +17,26 @@ from aftercall.flows.heartbeat import last_sweep_at
 from aftercall.queue import Doorbell, celery_settings, ringing_settings
 from aftercall.simulator import Simulator
 from aftercall.stores import StoreError, check_redis, redis_client
+from tests.deploy.authority import Authority
 from tests.deploy.parts import parts, settings_for
-from tests.deploy.redis_servers import NAME, Group, group, until
+from tests.deploy.redis_servers import NAME, PASSWORD, Group, group, until
 
 
 @pytest.fixture
-def sentinels(tmp_path: Path) -> Iterator[Group]:
+def sentinels(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Group]:
     folder = tmp_path / "redis"
     folder.mkdir()
-    with group(folder) as found:
+    is_tls = getattr(request, "param", None) == "TLS"
+    with group(folder, Authority.make(tmp_path / "ca") if is_tls else None) as found:
         yield found
 
 
+#: A Mac has one address of its own alone.
+over_tls = pytest.param("TLS", marks=pytest.mark.skipif(sys.platform == "darwin", reason="Linux"))
+
+
 @pytest.mark.timeout(240)
+@pytest.mark.parametrize("sentinels", ["plain", over_tls], indirect=True)
 @pytest.mark.usefixtures("database")
 def test_the_primary_is_lost_while_calls_flow_and_every_call_arrives(
     stores: StoreUrls, sentinels: Group, simulator: Simulator, tmp_path: Path
@@ -75,6 +83,25 @@ def test_the_queue_goes_on_through_our_own_transport_after_the_primary_is_lost(
         assert isinstance(connection.default_channel, SentinelChannel)
     with redis_client(sentinels.url) as client:
         assert client.llen("after") >= 1
+
+
+@pytest.mark.parametrize("sentinels", [over_tls], indirect=True)
+def test_over_tls_neither_the_sentinels_nor_the_primary_are_spoken_to_in_plain(
+    sentinels: Group, tmp_path: Path
+) -> None:
+    check_redis(sentinels.url)
+    plain = sentinels.url.replace("sentinel+tls", "sentinel").partition("&ssl")[0]
+    with pytest.raises(StoreError, match="No Sentinel answers"):
+        check_redis(plain)
+    with (
+        redis.Redis(port=sentinels.primary(), password=PASSWORD, socket_timeout=2) as client,
+        pytest.raises(redis.RedisError),
+    ):
+        client.ping()
+    other = Authority.make(tmp_path / "other")
+    assert sentinels.authority is not None
+    with pytest.raises(StoreError):
+        check_redis(sentinels.url.replace(str(sentinels.authority.file), str(other.file)))
 
 
 def test_a_name_that_no_sentinel_knows_is_said(sentinels: Group) -> None:
