@@ -15,6 +15,7 @@ from aftercall.embedded import StoreUrls, Valkey
 from aftercall.queue import QueueName, TaskName
 from aftercall.stores import redis_client
 from tests.conftest import SECRET_KEY
+from worker.schedule import SCHEDULE
 
 
 def until(happens: Callable[[], bool], what: str, *, seconds: float = 30) -> None:
@@ -57,14 +58,14 @@ def worker(
     process.wait(60)
 
 
-def send_sweep(valkey: Valkey, stores: StoreUrls) -> None:
+def send_sweep(valkey: Valkey, stores: StoreUrls, **options: object) -> None:
     from celery import Celery
 
     from aftercall.queue import celery_settings
 
     celery = Celery("outages", set_as_current=False)
     celery.conf.update(celery_settings(valkey.url))
-    celery.send_task(TaskName.SWEEP.value, queue=QueueName.SWEEP.value)
+    celery.send_task(TaskName.SWEEP.value, queue=QueueName.SWEEP.value, **options)
 
 
 def sweeps(valkey: Valkey) -> str | None:
@@ -105,3 +106,11 @@ def test_an_acknowledgement_through_a_connection_that_is_gone_is_let_go(valkey: 
     connection.release()
     message.ack()
     assert message.acknowledged
+
+
+@pytest.mark.usefixtures("database")
+def test_a_beat_whose_clock_is_half_a_minute_behind_is_heard(
+    worker: "subprocess.Popen[bytes]", valkey: Valkey, stores: StoreUrls
+) -> None:
+    send_sweep(valkey, stores, expires=SCHEDULE["sweep"]["options"]["expires"] - 30)
+    until(lambda: sweeps(valkey) is not None, "a sweep")
