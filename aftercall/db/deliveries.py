@@ -414,6 +414,27 @@ def follow_destinations(
         executor.execute(statement, where)
 
 
+_HURRY = text(
+    """
+    UPDATE deliveries SET due_at = :now, attempts = 0 WHERE id = ANY (ARRAY (
+      SELECT d.id FROM deliveries d
+      WHERE d.destination_id = :id AND d.state = 'queued' AND d.due_at > :now
+      ORDER BY d.due_at LIMIT :count FOR UPDATE SKIP LOCKED
+    ))
+    """
+)
+
+
+def hurry_deliveries(
+    executor: Executor, destination_id: uuid.UUID, *, now: datetime, steps: int = 20
+) -> None:
+    """What waits for its next attempt goes now, from the first: `AT_ONCE` a step."""
+    where = {"id": destination_id, "now": now, "count": AT_ONCE}
+    for _ in range(steps):
+        if cast(CursorResult[Any], executor.execute(_HURRY, where)).rowcount < AT_ONCE:
+            return
+
+
 # What it sends stays until it is sent: retention passes by what is held or not settled.
 _REPLAY = text(
     """

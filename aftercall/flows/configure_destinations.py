@@ -423,7 +423,7 @@ def _spec_after(service: Service, row: Destination, change: dict[str, Any]) -> D
 def _write(
     service: Service, session: Session, row: Destination, spec: DestinationSpec, *, now: datetime
 ) -> None:
-    was_enabled = row.enabled
+    was_enabled, door = row.enabled, _door(row)
     if (spec.url, spec.kind) != (row.url, row.kind):
         crm_db.drop_tokens(session, [row.id])
     for name in _FIELDS:
@@ -451,6 +451,17 @@ def _write(
         row.disabled_reason = "Disabled by hand"
         session.flush()
         deliveries_db.follow_destinations(session, row.id, now=now)
+    elif spec.enabled and _door(row) != door:
+        # Whoever corrects a key need not wait for what failed without it, up to a day each.
+        row.paused_until = None
+        session.flush()
+        deliveries_db.hurry_deliveries(session, row.id, now=now)
+
+
+def _door(row: Destination) -> tuple[str | None, ...]:
+    """Where it is, and what opens it."""
+    sealed = row.headers_sealed, row.credentials_sealed, row.secret_sealed
+    return (row.kind, row.url, *sealed)
 
 
 def _undone(session: Session, row: Destination) -> dict[str, int]:

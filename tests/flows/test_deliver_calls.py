@@ -20,6 +20,7 @@ from aftercall.db.replays import ReplayConditions
 from aftercall.domain.outcomes import Retry, Succeeded
 from aftercall.domain.states import DeliveryState
 from aftercall.flows.configure_destinations import (
+    change_destination,
     disable_destination,
     enable_destination,
     remove_destination,
@@ -474,6 +475,38 @@ def test_ten_failures_open_the_breaker_and_one_probe_closes_it(
     clock.now += timedelta(minutes=1)
     deliver(service, queued_ids(service))
     assert len(simulator.crm.receipts("leads")) == 15
+
+
+def test_what_failed_with_a_wrong_key_goes_as_soon_as_it_is_corrected(
+    service: Service, simulator: Simulator, clock: Clock
+) -> None:
+    id_ = add_hook(service, simulator, headers={"X-Key": "wrong"})
+    save_calls(service, simulator)
+    simulator.crm.hook("leads").fail_next(*[Fault.UNAUTHORIZED] * 4)
+    for _ in range(4):
+        clock.now = delivery_rows(service)[0].due_at
+        deliver(service, queued_ids(service))
+    assert delivery_rows(service)[0].due_at - clock.now > timedelta(minutes=8)
+    change_destination(service, id_, {"name": "renamed"})
+    deliver(service, queued_ids(service))
+    assert len(simulator.crm.requests("leads")) == 4
+    change_destination(service, id_, {"headers": {"X-Key": "right"}})
+    deliver(service, queued_ids(service))
+    (row,) = delivery_rows(service)
+    assert (row.state, row.attempts) == (DeliveryState.DELIVERED, 1)
+
+
+def test_a_corrected_address_ends_the_pause(
+    service: Service, simulator: Simulator, clock: Clock
+) -> None:
+    id_ = add_hook(service, simulator)
+    save_calls(service, simulator, 12)
+    simulator.crm.hook("leads").fail_next(*[Fault.NOT_FOUND] * 10)
+    deliver(service, queued_ids(service)[:10])
+    assert destination(service, id_).paused_until is not None
+    change_destination(service, id_, {"url": simulator.crm.hook_url("leads") + "?moved=yes"})
+    deliver(service, queued_ids(service))
+    assert destination(service, id_).failures_in_a_row == 0
 
 
 def test_what_was_under_way_when_the_breaker_opened_does_not_prolong_the_pause(
