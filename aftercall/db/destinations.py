@@ -2,7 +2,7 @@
 
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
@@ -76,6 +76,10 @@ _COUNT_FAILURES = text(
     """
 )
 _PAUSE = text("UPDATE destinations SET paused_until = :until WHERE id = :id")
+# Not a longer one: a CRM's limit asked for that.
+_END_PROBE = text(
+    "UPDATE destinations SET paused_until = :now WHERE id = :id AND paused_until <= :lease_until"
+)
 _MARK_WORKING = text(
     """
     UPDATE destinations SET failing_since = NULL, failures_in_a_row = 0, paused_until = NULL
@@ -104,6 +108,14 @@ def count_failures(
 def pause_destination(executor: Executor, destination_id: uuid.UUID, *, until: datetime) -> None:
     """Nothing is sent there until then."""
     executor.execute(_PAUSE, {"id": destination_id, "until": until})
+
+
+def end_probe(
+    executor: Executor, destination_id: uuid.UUID, *, now: datetime, lease: timedelta
+) -> None:
+    """The one that was to find out whether it works has come back: the next may go."""
+    where = {"id": destination_id, "now": now, "lease_until": now + lease}
+    executor.execute(_END_PROBE, where)
 
 
 def mark_working(executor: Executor, destination_id: uuid.UUID) -> None:

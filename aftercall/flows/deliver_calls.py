@@ -420,18 +420,21 @@ def note_destinations(executor: Executor, results: list[Sent], *, now: datetime)
 
 def _note_destination(executor: Executor, results: list[Sent], *, now: datetime) -> None:
     claim = results[-1].claim
-    has_succeeded = any(isinstance(result.outcome, Succeeded) for result in results)
+    has_worked = any(_has_worked(result) for result in results)
     for result in results:
         # Gone is gone, whatever else was delivered at the same time; one success ends five days.
         reason = _reason_to_disable(result, now=now)
-        if reason is not None and (_is_gone(result) or not has_succeeded):
+        if reason is not None and (_is_gone(result) or not has_worked):
             _disable(executor, claim, reason, now=now)
             break
     failed = [result for result in results if isinstance(result.outcome, Retry)]
-    if has_succeeded:
+    if has_worked:
         if claim.failures_in_a_row or claim.failing_since is not None:
             destinations_db.mark_working(executor, claim.destination_id)
         return
+    if not failed and any(is_tripped(result.claim.failures_in_a_row) for result in results):
+        # The probe found nothing out: the next one goes now, not when this one's lease is over.
+        destinations_db.end_probe(executor, claim.destination_id, now=now, lease=LEASE)
     if failed:
         is_probe = any(is_tripped(result.claim.failures_in_a_row) for result in failed)
         in_a_row, is_paused = destinations_db.count_failures(
@@ -447,6 +450,13 @@ def _note_destination(executor: Executor, results: list[Sent], *, now: datetime)
                 failures_in_a_row=in_a_row,
                 for_seconds=round(wait.total_seconds()),
             )
+
+
+def _has_worked(result: Sent) -> bool:
+    """It was taken; or the CRM answered well, and has nobody, or several, of this number."""
+    if isinstance(result.outcome, Skipped | Dead):
+        return result.status_code is not None and 200 <= result.status_code < 300
+    return isinstance(result.outcome, Succeeded)
 
 
 def _is_gone(result: Sent) -> bool:

@@ -110,6 +110,20 @@ def test_nobody_is_made_where_new_people_are_not_wanted(bench: Bench) -> None:
     assert bench.vendor.calls() == []
 
 
+def test_a_crm_that_has_nobody_of_this_number_works(bench: Bench) -> None:
+    id_ = bench.connect(when_none="skip")
+    bench.save()
+    with bench.service.database.transaction() as session:
+        session.execute(
+            text("UPDATE destinations SET failures_in_a_row = 12, failing_since = :since"),
+            {"since": bench.clock.now - timedelta(days=6)},
+        )
+    bench.deliver()
+    assert bench.states() == ["skipped"], bench.errors()
+    view = destinations.show_destination(bench.service, id_)
+    assert (view.failures_in_a_row, view.failing_since, view.paused_until) == (0, None, None)
+
+
 def test_a_duplicate_webhook_writes_nothing_twice(bench: Bench) -> None:
     bench.connect()
     bench.go()

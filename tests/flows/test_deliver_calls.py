@@ -477,6 +477,22 @@ def test_ten_failures_open_the_breaker_and_one_probe_closes_it(
     assert len(simulator.crm.receipts("leads")) == 15
 
 
+def test_a_probe_that_is_refused_for_good_holds_up_no_other(
+    service: Service, simulator: Simulator, clock: Clock
+) -> None:
+    id_ = add_hook(service, simulator)
+    save_calls(service, simulator, 15)
+    ids = queued_ids(service)
+    simulator.crm.hook("leads").fail_next(*[Fault.SERVER_ERROR] * 10, Fault.UNPROCESSABLE)
+    deliver(service, ids[:10])
+    clock.now += timedelta(seconds=11)
+    deliver(service, ids[10:11])
+    assert len(delivery_rows(service, state=DeliveryState.DEAD)) == 1
+    deliver(service, ids[11:12])
+    assert len(delivery_rows(service, state=DeliveryState.DELIVERED)) == 1
+    assert destination(service, id_).failures_in_a_row == 0
+
+
 def test_what_failed_with_a_wrong_key_goes_as_soon_as_it_is_corrected(
     service: Service, simulator: Simulator, clock: Clock
 ) -> None:
