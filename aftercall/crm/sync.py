@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from aftercall.crm.answers import Bad, Good, Reading
 from aftercall.crm.description import Description, Effect, Find, RequestTemplate
@@ -23,6 +23,10 @@ from aftercall.domain.work import Parameters
 
 #: How long one whom we made is taken for there, although no search shows them.
 REMEMBERED_FOR = timedelta(hours=1)
+
+#: What a 404 to a question means. `fails`: a search that is not there has not said that there is
+#: nobody. `is_none`: whoever was asked for is gone. `fails_if_all`: another list may still tell.
+WhenMissing = Literal["fails", "is_none", "fails_if_all"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +167,16 @@ class Sync:
         return self._with_values(known or [Candidate(id_, None, None)])
 
     def _find(self) -> list[Candidate] | DeliveryOutcome:
-        found = self._look_for(self._crm.person.find, self._known, doing="find the person")
+        found = self._look_for(
+            self._crm.person.find, self._known, doing="find the person", missing="fails"
+        )
         if isinstance(found, Bad):
             return found.outcome
         if len(found) > 1 and self._crm.person.order is not None:
             known = {**self._known, "people": found}
-            found = self._look_for(self._crm.person.order, known, doing="find the newest")
+            found = self._look_for(
+                self._crm.person.order, known, doing="find the newest", missing="fails"
+            )
             if isinstance(found, Bad):
                 return found.outcome
         people = {}
@@ -189,7 +197,7 @@ class Sync:
                 full.append(person)
                 continue
             known = {**self._known, "person": _person_known(person)}
-            found = self._look_for(read, known, doing="read the person")
+            found = self._look_for(read, known, doing="read the person", missing="is_none")
             if isinstance(found, Bad):
                 return found.outcome
             values = _candidate(found[0]) if found else None
@@ -319,9 +327,11 @@ class Sync:
             if (outcome := self._let_settle(step.sent_at)) is not None:
                 return outcome
             found = self._look_for(
-                effect.find, known, doing=f"see whether to {doing}", missing_is_none=False
+                effect.find, known, doing=f"see whether to {doing}", missing="fails_if_all"
             )
             if isinstance(found, Bad):
+                if found.is_missing:
+                    self._look_anew()
                 return found.outcome
             if found:
                 id_ = str(found[0]["id"])
@@ -391,19 +401,18 @@ class Sync:
         return None
 
     def _look_for(
-        self, find: Find, known: Parameters, *, doing: str, missing_is_none: bool = True
+        self, find: Find, known: Parameters, *, doing: str, missing: WhenMissing
     ) -> list[Parameters] | Bad:
-        """`missing_is_none`: a 404 says that there is nobody. Else it says nothing."""
         gathered: dict[Any, Parameters] = {}
-        missing: Bad | None = None
+        not_there: Bad | None = None
         answers = 0
         for each in _rounds(find, known):
             known_now = {**known, "each": each}
             reading = self._ports.ask(request_of(find, known_now), doing=doing)
             if isinstance(reading, Bad):
-                if not reading.is_missing:
+                if not reading.is_missing or missing == "fails":
                     return reading
-                missing = reading
+                not_there = reading
                 continue
             answers += 1
             found = look(str(fill(find.found, known_now)), {"answer": reading.json, **known_now})
@@ -415,9 +424,8 @@ class Sync:
             gathered |= {one["id"]: one for one in found if self._has_number(one)}
             if gathered and not find.every:
                 break
-        if missing is not None and not answers and not missing_is_none:
-            self._doubt_person(missing)
-            return missing
+        if not_there is not None and not answers and missing == "fails_if_all":
+            return not_there
         return list(gathered.values())
 
     def _has_number(self, found: Parameters) -> bool:

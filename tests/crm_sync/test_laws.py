@@ -110,6 +110,21 @@ def test_nobody_is_made_where_new_people_are_not_wanted(bench: Bench) -> None:
     assert bench.vendor.calls() == []
 
 
+@pytest.mark.parametrize("when_none", ["create", "skip"])
+def test_a_search_that_is_not_there_does_not_say_that_nobody_is(
+    bench: Bench, when_none: str
+) -> None:
+    id_ = bench.vendor.add_person(E164)
+    bench.connect(when_none=when_none)
+    bench.vendor.fake.fail_next("find", *[Trouble.NO_SUCH_PLACE] * 3)
+    bench.go()
+    assert bench.states() == ["queued"], bench.errors()
+    assert "answered 404" in (bench.errors()[0] or "")
+    bench.go_on()
+    assert bench.states() == ["delivered"], bench.errors()
+    assert set(bench.vendor.people()) == {id_}
+
+
 def test_a_crm_that_has_nobody_of_this_number_works(bench: Bench) -> None:
     id_ = bench.connect(when_none="skip")
     bench.save()

@@ -34,6 +34,8 @@ class Trouble(StrEnum):
     """Refused, as this vendor says that a permission is missing."""
     SERVER_ERROR = auto()
     """500, and nothing was done."""
+    NO_SUCH_PLACE = auto()
+    """404, as for an address that is wrong."""
     LOST_ANSWER = auto()
     """Done, and then the connection breaks: the crash between the answer and the record."""
     LOST_REQUEST = auto()
@@ -180,6 +182,8 @@ class FakeCrmApi(ABC):
                     return Reply(manner=Manner.RESET)
                 case None:
                     return self._do(route, asked)
+                case Trouble.NO_SUCH_PLACE:
+                    raise self.not_found(asked)
                 case _:
                     raise self.trouble(trouble)
         except Refused as refused:
