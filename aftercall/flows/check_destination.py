@@ -22,7 +22,7 @@ from aftercall.domain.exchange import Answer, Exchange
 from aftercall.domain.outcomes import Blocked, Dead, Retry
 from aftercall.domain.work import WEBHOOK, Parameters
 from aftercall.flows.crm_ports import open_credentials
-from aftercall.flows.crm_tokens import get_token
+from aftercall.flows.crm_tokens import Token, get_token
 from aftercall.flows.errors import Conflict, NotFound
 from aftercall.flows.service import Service
 from aftercall.flows.views import CheckView, CrmFieldView, KindView, NeedView, TestView
@@ -52,15 +52,32 @@ class _Asker:
             "mapped": [field.field for field in self.settings.fields],
         }
 
-    def ask(self, template: RequestTemplate) -> Exchange | Bad:
+    def ask(self, template: RequestTemplate, *, doing: str) -> Exchange | Bad:
+        token = self._token(refused=None)
+        if isinstance(token, Bad):
+            return token
+        said = self._ask_with(token, template)
+        reading = read_answer(said, self.crm, doing=doing, now=self._service.clock())
+        if token is not None and isinstance(reading, Bad) and reading.is_unauthorized:
+            # It may have ended earlier than was said: a delivery would get a new one, too.
+            fresh = self._token(refused=token)
+            return fresh if isinstance(fresh, Bad) else self._ask_with(fresh, template)
+        return said
+
+    def _token(self, *, refused: Token | None) -> Token | Bad | None:
+        if self.crm.auth.oauth is None:
+            return None
         connection = Connection(api_of(self.crm, self._row.url), self._credentials)
-        if self.crm.auth.oauth is not None:
-            token = get_token(
-                self._service, self._row.id, self.crm, connection, refused=None, ask=self._ask
-            )
-            if isinstance(token, Bad):
-                return token
-            connection = Connection(token.api or connection.api, self._credentials, token.value)
+        return get_token(
+            self._service, self._row.id, self.crm, connection, refused=refused, ask=self._ask
+        )
+
+    def _ask_with(self, token: Token | None, template: RequestTemplate) -> Exchange:
+        connection = Connection(
+            (token and token.api) or api_of(self.crm, self._row.url),
+            self._credentials,
+            token.value if token else None,
+        )
         asked = request_of(template, self.known)
         exchange = self._ask(as_request(asked, connection, self.crm.auth, timeout=_TIMEOUT))
         self.elapsed += exchange.elapsed
@@ -103,7 +120,7 @@ def check_destination(service: Service, row: Destination) -> TestView:
 
 
 def _check(service: Service, asker: _Asker, check: Check) -> tuple[CheckView, int | None]:
-    said = asker.ask(check)
+    said = asker.ask(check, doing=check.what)
     if isinstance(said, Bad):
         return CheckView(what=check.what, works=False, advice=_reason(said)), None
     reading = read_answer(said, asker.crm, doing=check.what, now=service.clock())
@@ -189,7 +206,7 @@ def list_crm_fields(service: Service, destination_id: uuid.UUID) -> list[CrmFiel
 def _fields(service: Service, asker: _Asker) -> list[CrmFieldView] | str:
     """Or why they cannot be listed."""
     assert asker.crm.fields is not None  # noqa: S101 - looked at by the callers
-    said = asker.ask(asker.crm.fields)
+    said = asker.ask(asker.crm.fields, doing="list the fields")
     if isinstance(said, Bad):
         return _reason(said)
     reading = read_answer(said, asker.crm, doing="list the fields", now=service.clock())

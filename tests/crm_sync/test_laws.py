@@ -408,6 +408,17 @@ def test_the_check_of_a_good_connection_finds_nothing(bench: Bench) -> None:
     assert bench.vendor.calls() == []
 
 
+def test_the_check_takes_a_new_token_where_the_old_one_has_ended(bench: Bench) -> None:
+    if not bench.vendor.has_oauth:
+        return
+    id_ = bench.connect()
+    destinations.test_destination(bench.service, id_)
+    bench.vendor.expire()
+    bench.clock.now += timedelta(minutes=5)
+    found = destinations.test_destination(bench.service, id_)
+    assert found.outcome == "succeeded", found
+
+
 def test_the_check_names_a_field_that_is_not_there(bench: Bench) -> None:
     id_ = bench.connect(fields=[{"source": "output_parameters.note", "field": "nobody_made_this"}])
     found = destinations.test_destination(bench.service, id_)
