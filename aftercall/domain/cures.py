@@ -43,6 +43,14 @@ _CURES: tuple[tuple[str, str], ...] = (
         "destination, check the connection, then replay.",
     ),
     (
+        r"knows nobody with this number",
+        "Add the person in the CRM, or let the destination make new people, then send it again.",
+    ),
+    (
+        r"later version of this call",
+        "Nothing to do: the CRM has what is newer.",
+    ),
+    (
         r"takes no more requests|day's limit|(?<![Tt]he hook) answered 429\b",
         "Nothing to do while it waits: it goes on when the CRM takes requests again. "
         "Given up on, replay it later.",
@@ -66,27 +74,30 @@ _CURES: tuple[tuple[str, str], ...] = (
         "says what; allow it in the CRM, then replay.",
     ),
     (
-        r"(?<![Tt]he hook) answered 4\d\d: .*(does not exist|no such (field|property|column)"
-        r"|unknown (field|property)|no property)",
+        r"(?<![Tt]he hook) answered (?!404|410)\d\d\d: .*(does not exist"
+        r"|no such (field|property|column)|unknown (field|property)|no property|column given)",
         "The CRM has no such field: “Check the connection” at the destination says which; make "
         "it there or map another, then replay.",
     ),
     (
-        r"(?<![Tt]he hook) answered 4\d\d: .*(read.?only|not (editable|writeable|writable))",
+        r"(?<![Tt]he hook) answered \d\d\d: .*(read.?only|not (editable|writeable|writable))",
         "The CRM does not let this field be written: map another, then replay.",
     ),
     (
-        r"(?<![Tt]he hook) answered (400|422): .*(required|mandatory|missing|needs)",
+        r"(?<![Tt]he hook) answered (2\d\d|400|422|500): "
+        r".*(required|mandatory|missing|needs|can't be empty)",
         "The CRM wants a field that is not mapped: map it, with a default if calls do not always "
         "say it, then replay.",
     ),
     (
-        r"(?<![Tt]he hook) answered (400|422): .*(allowed option|invalid (option|value|picklist)"
-        r"|picklist|not one of)",
+        r"(?<![Tt]he hook) answered (2\d\d|400|422|500): "
+        r".*(allowed option|invalid (option|value|picklist)|picklist|not one of)",
         "The CRM has no such option: say in the field's choices which one is meant, then replay.",
     ),
+    # LeadSquared refuses with 500, others with 200: what was tried once alone was refused.
     (
-        r"(?<![Tt]he hook) answered (400|422)\b",
+        r"(?<![Tt]he hook) answered (400|422)\b"
+        r"|^(?!gave up).*(?<![Tt]he hook) answered [25]\d\d: ",
         "The CRM refuses a value: its answer says which field; correct the mapping (its type, "
         "mostly), then replay.",
     ),
@@ -154,9 +165,13 @@ _CURES: tuple[tuple[str, str], ...] = (
         "Its destination was removed: make it anew and replay the call to it.",
     ),
     (
-        r"no answer|no complete answer|timed? ?out|refused|resolve|reset|TLS|certificate",
-        "The hook could not be reached: see whether its address is right and it is up, "
-        "then replay.",
+        r"certificate that can be trusted|no TLS connection",
+        "Its certificate is not good: expired, of another name, or signed by nobody who is known. "
+        "Who runs it has to renew it; then replay.",
+    ),
+    (
+        r"no complete answer|connect or answer in time|closed the connection|does not decode",
+        "It could not be reached: see whether its address is right and it is up, then replay.",
     ),
     (r"is not JMESPath|Correct the destination", "Correct the destination, then replay."),
 )
@@ -167,7 +182,7 @@ def cure_for(reason: str | None, *, held: bool = False) -> str:
     if held:
         return "Enable the destination when it works again: what is held goes on its way then."
     for pattern, cure in _CURES:
-        if reason and re.search(pattern, reason):
+        if reason and re.search(pattern, reason, re.IGNORECASE):
             return cure
     return _UNKNOWN
 

@@ -144,7 +144,7 @@ def classify_fetch(reading: Reading) -> FetchOutcome:
         case Unreadable(reason=reason):
             return Retry(f"Twenty2's answer cannot be read: {reason}")
         case NoAnswer(detail=detail):
-            return Retry(detail)
+            return Retry(f"Twenty2 did not answer: {detail}")
         case _:
             assert_never(reading)
 

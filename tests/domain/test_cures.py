@@ -27,7 +27,15 @@ from aftercall.domain.cures import cure_for, cure_for_block
         ("the hook answered 301: redirects are not followed", "final URL"),
         ("gave up after 12 attempts: the hook answered 429", "limit"),
         ("gave up after 12 attempts: the hook answered 503", "when it works again"),
-        ("no answer from crm.example.com within 15 s", "could not be reached"),
+        ("gave up after 12 attempts: a:443 did not connect or answer in time", "be reached"),
+        ("find the person: a:443 closed the connection without an answer", "be reached"),
+        ("no complete answer from a:443: Connection refused", "be reached"),
+        ("a:443 sent a body that does not decode", "be reached"),
+        ("gave up after 12 attempts: a:443 has no certificate that can be trusted", "renew it"),
+        (
+            "gave up after 10 attempts: Twenty2 did not answer: no TLS connection to a:443",
+            "refetch",
+        ),
         ("10.0.0.1, which is not a public address", "private network"),
         ("its destination was removed", "make it anew"),
         ("for review: there is no phone number in this call that could be x", "without a number"),
@@ -44,6 +52,32 @@ from aftercall.domain.cures import cure_for, cure_for_block
             'write the fields: HubSpot answered 400: Property "x" does not exist',
             "has no such field",
         ),
+        (
+            "find the person: Salesforce answered 400: SELECT Id, Mood__c ^ ERROR "
+            "at Row:1:Column:12 No such column 'Mood__c' on entity 'Contact'.",
+            "has no such field",
+        ),
+        (
+            "find the person: Zoho CRM answered 400: column given seems to be invalid: Mood",
+            "has no such field",
+        ),
+        (
+            "write the fields: LeadSquared answered 500: Attribute mx_Mood does not exist",
+            "has no such field",
+        ),
+        (
+            "write the fields: LeadSquared answered 500: mx_Mood: 'x' is no Number",
+            "refuses a value",
+        ),
+        (
+            "make the person: Zoho CRM answered 202: required field not found: Email",
+            "is not mapped",
+        ),
+        ("make the person: Freshsales answered 400: Source can't be empty", "is not mapped"),
+        ("log the call: Pipedrive answered 200: it did not", "refuses a value"),
+        ("make the task: HubSpot answered 404: The contact does not exist", "looked for anew"),
+        ("HubSpot knows nobody with this number, and the destination does not", "Add the person"),
+        ("a later version of this call has been written there already", "Nothing to do"),
         ("write the fields: HubSpot answered 400: x is a read only property", "map another"),
         ("make the person: Zoho answered 400: required field not found", "is not mapped"),
         (

@@ -158,7 +158,7 @@ def test_a_server_fault_waits_as_long_as_twenty2_asks(status: int) -> None:
 @pytest.mark.parametrize("failure", list(Failure))
 def test_no_answer_from_twenty2_is_tried_again(failure: Failure) -> None:
     assert classify_fetch(no_answer(failure, "api.example:443 is silent")) == Retry(
-        "api.example:443 is silent"
+        "Twenty2 did not answer: api.example:443 is silent"
     )
 
 
