@@ -97,6 +97,19 @@ def test_a_spelling_that_nobody_thought_of_is_found_by_the_calculated_number(
     assert list(bench.vendor.people()) == [id_]
 
 
+def test_what_the_search_does_not_show_yet_is_not_written_over(bench: Bench) -> None:
+    vendor = bench.vendor
+    id_ = vendor.add_person(E164, **{vendor.notes: "Met in May"})
+    bench.connect()
+    bench.go(call_id="call_1")
+    assert bench.states() == ["delivered"], bench.errors()
+    bench.save(call_id="call_2", output_parameters={"note": "Has bought"})
+    bench.deliver()
+    assert bench.states() == ["delivered", "delivered"], bench.errors()
+    notes = vendor.people()[id_][vendor.notes].split("\n")
+    assert notes == ["Met in May", "Wants a brochure", "Has bought"]
+
+
 def test_somebody_is_found_by_their_mobile_number(bench: Bench) -> None:
     id_ = fake_of(bench).add_person("", mobilephone="+91 98715 32305", lastname="Known")
     bench.connect()

@@ -155,8 +155,10 @@ class FakeFreshsales(FakeCrmApi):
         rules = body.get("filter_rule")
         if not isinstance(rules, list) or not rules:
             raise _refused(400, "filter_rule is missing")
+        # A part of their fields, as it may be.
+        shown = ("id", "first_name", "last_name", "mobile_number", "last_contacted", "updated_at")
         found = [
-            self._shown(id_)
+            {key: one for key, one in self._shown(id_).items() if key in shown}
             for id_, contact in self.contacts.items()
             if id_ not in self._unsettled and all(self._fits(contact, rule) for rule in rules)
         ]

@@ -1,7 +1,7 @@
 """A fake HubSpot, after its developer pages "Search the CRM", "Contacts", "Calls", "Tasks",
 "Properties" and "Error handling" (version 2026-03 of the API).
 
-Its search shows a new record only after `settle()`, as the real one does after seconds.
+Its search shows what is new or changed only after `settle()`, as the real one does after seconds.
 """
 
 import re
@@ -95,6 +95,8 @@ class FakeHubSpot(FakeCrmApi):
         self.associations: dict[str, str] = {}
         self._custom: dict[str, JsonObject] = {}
         self._unsettled: set[str] = set()
+        #: As the search still shows those that were changed.
+        self._before: dict[str, JsonObject] = {}
         super().__init__(port=port)
 
     @property
@@ -116,6 +118,7 @@ class FakeHubSpot(FakeCrmApi):
     def settle(self) -> None:
         """The search shows all that is there."""
         self._unsettled.clear()
+        self._before.clear()
 
     def routes(self) -> list[Route]:
         found = [
@@ -137,7 +140,7 @@ class FakeHubSpot(FakeCrmApi):
                 route("POST", f"{_BASE}/{name}", make, self._make(name), status=201),
                 route("PATCH", f"{_BASE}/{name}/{{id}}", change, self._change(name)),
             ]
-        return found
+        return [*found, route("GET", f"{_BASE}/contacts/{{id}}", "read", self._read_contact)]
 
     def authorize(self, asked: Asked) -> None:
         if asked.headers.get("authorization") != f"Bearer {self.token}":
@@ -170,7 +173,8 @@ class FakeHubSpot(FakeCrmApi):
                 raise _invalid("too many filters")
             found = [
                 (id_, properties)
-                for id_, properties in self.objects[name].items()
+                for id_, now in self.objects[name].items()
+                for properties in [self._before.get(id_, now)]
                 if id_ not in self._unsettled
                 and (not groups or any(self._fits(name, properties, group) for group in groups))
             ]
@@ -255,10 +259,20 @@ class FakeHubSpot(FakeCrmApi):
             if asked.parts["id"] not in self.objects[name]:
                 raise _refused(404, "OBJECT_NOT_FOUND", "Object not found")
             self._check(name, body["properties"])
-            self.objects[name][asked.parts["id"]] |= body["properties"]
+            there = self.objects[name][asked.parts["id"]]
+            self._before.setdefault(asked.parts["id"], dict(there))
+            there |= body["properties"]
             return {"id": asked.parts["id"], "properties": body["properties"]}
 
         return change
+
+    def _read_contact(self, asked: Asked) -> JsonObject:
+        id_ = asked.parts["id"]
+        there = self.objects["contacts"].get(id_)
+        if there is None:
+            raise _refused(404, "OBJECT_NOT_FOUND", "Object not found")
+        wanted = asked.query.get("properties", "").split(",")
+        return {"id": id_, "properties": {key: there.get(key) for key in wanted if key}}
 
     def _check(self, name: str, properties: JsonObject) -> None:
         known = _PROPERTIES[name] | (self._custom.keys() if name == "contacts" else set())
