@@ -89,6 +89,10 @@ def next_delivery(delivery: WaitingDelivery, *, now: datetime) -> NextAttempt | 
 def _next_of_queued(delivery: WaitingDelivery, *, now: datetime) -> NextAttempt:
     paused = delivery.paused_until
     if paused is not None and paused > max(now, delivery.due_at):
+        if not is_tripped(delivery.failures_in_a_row):
+            return NextAttempt(
+                paused, "The CRM's limit is reached: nothing is sent there for so long."
+            )
         return NextAttempt(
             paused,
             f"The destination failed {delivery.failures_in_a_row} times in a row; "

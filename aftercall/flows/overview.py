@@ -231,7 +231,11 @@ def _health(
 
 
 def breaker_of(row: Destination, *, now: datetime) -> str:
-    """closed; open: nothing is sent; probing: one delivery finds out whether it works again."""
-    if row.paused_until is not None and row.paused_until > now:
-        return "open"
-    return "probing" if is_tripped(row.failures_in_a_row) else "closed"
+    """closed; open: nothing is sent; probing: one delivery finds out whether it works again.
+
+    Closed, too, while a CRM's limit is waited for: that is no failure.
+    """
+    if not is_tripped(row.failures_in_a_row):
+        return "closed"
+    is_paused = row.paused_until is not None and row.paused_until > now
+    return "open" if is_paused else "probing"

@@ -190,7 +190,7 @@ class DestinationView(View):
     rate_limit_per_second: int | None
     failing_since: datetime | None
     failures_in_a_row: int
-    #: The circuit breaker is open until then; null: it is closed.
+    #: Nothing is sent until then: the circuit breaker is open, or a CRM's limit is waited for.
     paused_until: datetime | None
     #: The secret before signs as well, until then.
     old_secret_until: datetime | None

@@ -63,6 +63,7 @@ def test_a_call_says_what_it_waits_for(call: WaitingCall, at: datetime | None, s
         (replace(DELIVERY, paused_until=SOON, failures_in_a_row=12), SOON, "12 times in a row"),
         (replace(DELIVERY, paused_until=SOON, due_at=LATER, attempts=1), LATER, "Attempt 1"),
         (replace(DELIVERY, failures_in_a_row=OPENS_AFTER), None, "finding out"),
+        (replace(DELIVERY, paused_until=SOON, failures_in_a_row=9), SOON, "limit is reached"),
         (replace(DELIVERY, state=DeliveryState.SENDING), None, "right now"),
         (
             replace(DELIVERY, state=DeliveryState.HELD, enabled=False, disabled_reason="by hand"),

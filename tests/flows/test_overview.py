@@ -145,6 +145,18 @@ def test_a_destination_that_is_paused_or_disabled_is_not_well(
     assert not show_overview(service).is_well
 
 
+def test_a_crm_whose_limit_is_waited_for_does_not_fail(
+    service: Service, simulator: Simulator, clock: Clock
+) -> None:
+    add_hook(service, simulator)
+    until = clock.now + timedelta(hours=1)
+    with service.database.transaction() as session:
+        session.execute(text("UPDATE destinations SET paused_until = :until"), {"until": until})
+    view = show_overview(service)
+    [one] = view.destinations
+    assert (view.is_well, one.breaker, one.paused_until) == (True, "closed", until)
+
+
 def test_counting_goes_on_after_a_restore_into_another_cluster(
     service: Service, simulator: Simulator
 ) -> None:
