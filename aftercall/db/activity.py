@@ -31,7 +31,10 @@ _CALLS = f"""
 _ATTEMPTS = f"""
     SELECT {_BUCKET.format("a.started_at")} AS at,
       CASE WHEN a.delivery_id IS NULL THEN 'fetch' ELSE 'delivery' END AS kind,
-      coalesce(d.destination_id::text, c.workspace_id, '') AS scope, a.outcome,
+      coalesce(d.destination_id::text, c.workspace_id, '') AS scope,
+      -- A CRM was asked, and nothing was to be done there: that is no delivery.
+      CASE WHEN a.delivery_id IS NOT NULL AND a.outcome = 'succeeded' AND a.reason IS NOT NULL
+        THEN 'skipped' ELSE a.outcome END AS outcome,
       CASE WHEN a.delivery_id IS NULL THEN 0
         ELSE least(ceil(2 * log(2.0, a.duration_ms + 1)), {LAST_BUCKET}) END AS duration_bucket,
       count(*) AS count

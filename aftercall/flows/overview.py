@@ -200,11 +200,13 @@ def _waiting(waiting: overview_db.Waiting, *, now: datetime) -> WaitingView:
 def _health(
     row: Destination, activity: Sequence[Activity], undone: dict[str, int], *, now: datetime
 ) -> DestinationHealthView:
-    # What was blocked was not sent: it says nothing of the hook.
+    # What was blocked was not sent, and what was skipped was not wanted: neither tells of the hook.
     its = [
         one
         for one in activity
-        if one.kind == "delivery" and one.scope == str(row.id) and one.outcome != "blocked"
+        if one.kind == "delivery"
+        and one.scope == str(row.id)
+        and one.outcome not in ("blocked", "skipped")
     ]
     buckets: dict[int, int] = {}
     for one in its:

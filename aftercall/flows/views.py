@@ -49,6 +49,11 @@ class AttemptView(View):
     response_excerpt: str | None
     next_due_at: datetime | None
 
+    @property
+    def is_skip(self) -> bool:
+        """It went well, and nothing was to be done there, for this reason."""
+        return self.outcome == "succeeded" and self.reason is not None
+
 
 class NextAttemptView(View):
     """`at`: not before then; null: when what `why` says has passed."""

@@ -1,7 +1,7 @@
 """A call's story as steps of a timeline, in the order in which things happened. Pure."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from aftercall.domain.crm_words import say_step
@@ -111,11 +111,14 @@ def _of_saves(page: CallPageView) -> Iterator[Step]:
 
 def _of_delivery(delivery: DeliveryView) -> Iterator[Step]:
     name = delivery.destination
-    if delivery.state == "skipped":
+    if delivery.state == "skipped" and not delivery.attempts:
         text = delivery.last_error or "Its filter did not want this call"
         yield Step(delivery.created_at, f"Skipped for {name}", "skipped", text)
     for attempt in delivery.attempts:
-        yield _of_attempt(attempt, _DELIVERIES.get(attempt.outcome, "{}").format(name))
+        step = _of_attempt(attempt, _DELIVERIES.get(attempt.outcome, "{}").format(name))
+        if attempt.is_skip:
+            step = replace(step, title=f"Skipped for {name}", state="skipped")
+        yield step
 
 
 def _of_media(media: Sequence[MediaView]) -> Iterator[Step]:

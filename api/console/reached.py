@@ -78,6 +78,8 @@ def _of_deliveries(deliveries: Sequence[DeliveryView], *, has_destinations: bool
         last = max((one.delivered_at for one in delivered if one.delivered_at), default=None)
         when: tuple[Part, ...] = (" on ", last) if last else ()
         return Reached("good", "Yes", (f"Delivered to {_names(delivered)}", *when, "."))
+    if told := [one for one in skipped if one.last_error]:
+        return Reached("note", "Not sent", (_blame(told[0]),), cure_for(told[0].last_error))
     if skipped:
         filters = "The filter of" if len(skipped) == 1 else "The filters of"
         says = f"{filters} {_names(skipped)} did not want it."

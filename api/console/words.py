@@ -15,7 +15,7 @@ STATES: dict[str, tuple[str, str]] = {
     "delivered": ("good", "The hook took it"),
     "dead": ("bad", "Given up; it can be sent again by hand"),
     "held": ("warn", "Its destination is disabled"),
-    "skipped": ("quiet", "The destination's filter did not want it"),
+    "skipped": ("quiet", "The destination did not want it"),
     "succeeded": ("good", "It was taken"),
     "retry": ("warn", "It failed and is tried again"),
     "not_ready": ("wait", "The call was still under way"),

@@ -286,6 +286,32 @@ def test_past_calls_are_counted_and_then_sent_once(
     assert console.get("/deliveries")["items"] == []
     assert admin.get(f"{path}?count=none").status_code == 422
     answer = admin.submit(path, {"count": "50", "since": "", "until": ""})
+def test_a_call_of_somebody_whom_the_crm_does_not_know_says_so_everywhere(
+    console: Api,
+    admin: Visitor,
+    hubspot: FakeHubSpot,
+    simulator: Simulator,
+    service: Service,
+    clock: Clock,
+) -> None:
+    make(admin, console, hubspot, when_none="skip")
+    call_id = add_call(simulator)
+    console.webhook({"call_id": call_id})
+    work_off(service, clock)
+    says = "HubSpot knows nobody with this number, and the destination does not make new people"
+    story = plain(admin.get(f"/calls/{call_id}").text)
+    assert f"Not sent HubSpot of sales: {says}" in story
+    assert "Skipped for HubSpot of sales" in story
+    assert "Delivered to" not in story
+    assert "filter did not want" not in story
+    [one] = console.get("/deliveries")["items"]
+    page = plain(admin.get(f"/deliveries/{one['id']}").text)
+    assert f"It was skipped {says}" in page
+    assert "What to do Add the person in the CRM" in page
+    assert "Attempt 1: skipped" in page
+    assert console.get("/stats/overview")["today"]["delivered"] == 0
+
+
     assert answer.status_code == 303
     work_off(service, clock)
     assert len(hubspot.objects["contacts"]) == 1

@@ -128,6 +128,12 @@ DEAD = to("tasks", "dead", last_error="the hook answered 400")
             "The filter of leads did not want it.",
         ),
         (
+            story(to("HubSpot", "skipped", last_error="HubSpot knows nobody with this number")),
+            "note",
+            "Not sent",
+            "HubSpot: HubSpot knows nobody with this number.",
+        ),
+        (
             story(),
             "note",
             "Not sent",
