@@ -40,7 +40,12 @@ from api.console.crm_typed import (
     sync_of,
 )
 from api.console.crm_words import MODES, TYPES, WHEN_MANY, WHEN_NONE
-from api.console.destination_form import check_may_change, workspace_choices
+from api.console.destination_form import (
+    check_may_change,
+    refuse_if_changed,
+    workspace_choices,
+)
+from api.console.destinations import version
 from api.console.errors import wants_page
 from api.console.gate import FOR_READERS, ConsoleRoute, ViewerOf
 from api.console.pages import redirect, render, render_text
@@ -100,6 +105,7 @@ def edit(
     view = flow.show_destination(service, destination_id)
     crm = _crm(view.kind)
     typed = as_typed(view, crm)
+    typed.seen = version(view.updated_at)
     typed.preview_call_id = request.query_params.get("call_id", "")
     return _form(request, service, crm, typed, there=view.credentials)
 
@@ -117,6 +123,7 @@ def change(
     typed = typed.tidied()
     typed.destination_id = str(destination_id)
     try:
+        refuse_if_changed(typed, view)
         fields = spec_of(typed, crm, there=view.credentials)
         flow.change_destination(service, destination_id, fields, by=viewer.actor)
     except (Invalid, Conflict) as error:

@@ -53,6 +53,8 @@ class CrmTyped(BaseModel):
     """The form as it was typed."""
 
     destination_id: str = ""
+    #: The state of the destination that was looked at.
+    seen: str = ""
     name: str = ""
     url: str = ""
     workspace_id: str = ""

@@ -7,7 +7,7 @@ its field. The preview is the same with the script, as one types, and without, b
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, Response
@@ -23,7 +23,7 @@ from aftercall.flows.preview_destination import PreviewSpec, find_faults, previe
 from aftercall.flows.service import Service
 from aftercall.flows.views import DestinationView, PreviewCallView
 from api.access import ServiceOf
-from api.console.destinations import show_secret
+from api.console.destinations import show_secret, version
 from api.console.errors import wants_page
 from api.console.gate import FOR_READERS, ConsoleRoute, ViewerOf
 from api.console.pages import redirect, render, render_text
@@ -43,6 +43,8 @@ class Typed(BaseModel):
     """The form as it was typed."""
 
     destination_id: str = ""
+    #: The state of the destination that was looked at.
+    seen: str = ""
     name: str = ""
     url: str = ""
     workspace_id: str = ""
@@ -128,6 +130,7 @@ def change(
 ) -> Response:
     typed.destination_id = str(destination_id)
     try:
+        refuse_if_changed(typed, flow.show_destination(service, destination_id))
         flow.change_destination(service, destination_id, _fields(typed), by=viewer.actor)
     except (Invalid, Conflict) as error:
         return _refused(request, service, typed, error)
@@ -221,6 +224,7 @@ def _as_typed(view: DestinationView) -> Typed:
     limit = view.rate_limit_per_second
     return Typed(
         destination_id=str(view.id),
+        seen=version(view.updated_at),
         name=view.name,
         url=view.url,
         workspace_id=view.workspace_id or "",
@@ -246,6 +250,27 @@ def expression(text: str) -> str | None:
     """With line ends as people count them: a form sends two characters for each."""
     text = text.replace("\r\n", "\n")
     return text if text.strip() else None
+
+
+class Seen(Protocol):
+    """A form that knows which state of the destination it was made of."""
+
+    seen: str
+
+
+def refuse_if_changed(typed: Seen, view: DestinationView) -> None:
+    """Invalid when it was changed since: what is saved would undo that. Sent again, it goes."""
+    seen, typed.seen = typed.seen, version(view.updated_at)
+    if seen and seen != typed.seen:
+        raise Invalid(
+            [
+                (
+                    "seen",
+                    "It was changed by somebody else since this page was loaded. Saved once more, "
+                    "your form replaces what they changed; loaded again, the page shows it.",
+                )
+            ]
+        )
 
 
 def check_may_change(may_change: bool) -> None:

@@ -15,7 +15,7 @@ from tests.api.server import Api, Json
 from tests.api.working import work_off
 from tests.conftest import Clock
 from tests.console.crm import TOKEN, add_call, fake_hubspot, rows, typed
-from tests.console.test_destinations import plain
+from tests.console.test_destinations import plain, seen_in
 from tests.console.visitor import Visitor
 
 NEW = "/destinations/new/hubspot"
@@ -174,6 +174,22 @@ def test_an_edit_keeps_the_credentials_that_are_left_alone(
     page = plain(admin.submit(f"{path}/test").text)
     assert "Something is missing" in page
     assert "The token is not valid" in page
+
+
+def test_of_two_who_change_it_at_once_the_second_is_told(
+    console: Api, admin: Visitor, hubspot: FakeHubSpot
+) -> None:
+    path = f"/destinations/{make(admin, console, hubspot)['id']}"
+    theirs = typed(hubspot, credential=[""], seen=seen_in(admin.get(f"{path}/sync").text))
+    ours = {**theirs, "when_many": "review"}
+    assert admin.submit(f"{path}/sync", ours).status_code == 303
+    told = admin.submit(f"{path}/sync", {**theirs, "name": "Renamed"})
+    assert told.status_code == 422
+    assert "changed by somebody else" in plain(told.text)
+    assert console.get(path)["sync"]["when_many"] == "review"
+    again = {**theirs, "name": "Renamed", "seen": seen_in(told.text)}
+    assert admin.submit(f"{path}/sync", again).status_code == 303
+    assert console.get(path)["name"] == "Renamed"
 
 
 def test_the_check_names_a_field_that_hubspot_does_not_have(

@@ -146,6 +146,29 @@ def test_a_change_keeps_what_is_masked(
     assert entry["detail"]["fields"] == ["headers", "mapping", "timeout_seconds"]
 
 
+def seen_in(page: str) -> str:
+    found = re.search(r'name="seen" value="([^"]*)"', page)
+    assert found
+    return unescape(found[1])
+
+
+def test_of_two_who_change_it_at_once_the_second_is_told(
+    console: Api, admin: Visitor, add: Callable[..., Json]
+) -> None:
+    path = f"/destinations/{add()['id']}"
+    theirs = {**TYPED, "seen": seen_in(admin.get(f"{path}/edit").text)}
+    ours = {**theirs, "mapping": "{id: call_id}"}
+    assert admin.submit(f"{path}/edit", ours).status_code == 303
+    told = admin.submit(f"{path}/edit", {**theirs, "timeout_seconds": "20"})
+    assert told.status_code == 422
+    assert "changed by somebody else" in plain(told.text)
+    assert 'value="20"' in told.text
+    assert console.get(path)["mapping"] == "{id: call_id}"
+    again = {**theirs, "timeout_seconds": "20", "seen": seen_in(told.text)}
+    assert admin.submit(f"{path}/edit", again).status_code == 303
+    assert console.get(path)["timeout_seconds"] == 20
+
+
 def test_a_preview_shows_the_body_of_a_past_call(
     admin: Visitor, reader: Visitor, call_id: str
 ) -> None:
