@@ -145,10 +145,20 @@ def _to_sign_in(request: Request) -> Response:
         raise Problem(401, "You are not signed in any more: load the page again")
     url = request.url
     here = url.path + (f"?{url.query}" if url.query else "")
-    # A form cannot be sent again from there: what was typed is lost, and we say no more of it.
     onward = f"?next={quote(here)}" if request.method in _READING and here != "/" else ""
+    if request.method not in _READING and not url.path.endswith("/sign-out"):
+        # A form cannot be sent again from there: what was typed is lost, and the page says so.
+        onward = f"?lost=yes&next={quote(_form_page(request))}"
     root = request.scope.get("root_path", "").rstrip("/")
     return RedirectResponse(f"{root}/sign-in{onward}", 303)
+
+
+def _form_page(request: Request) -> str:
+    """Where the form stood; our pages tell it to ourselves alone."""
+    page = urlsplit(request.headers.get("referer", ""))
+    if page.netloc != request.headers.get("host"):
+        return ""
+    return page.path + (f"?{page.query}" if page.query else "")
 
 
 def _check_origin(request: Request) -> None:

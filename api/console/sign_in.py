@@ -25,11 +25,12 @@ _LOCAL = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f]*")
 
 
 @_open.get("/sign-in")
-def page(request: Request, next: str = "") -> Response:  # noqa: A002 - its name in the URL
+def page(request: Request, next: str = "", lost: str = "") -> Response:  # noqa: A002 - its name in the URL
+    """`lost`: a form was sent after its session had ended."""
     onward = local_path(request, next)
     if request.state.viewer is not None:
         return RedirectResponse(onward, 303)
-    return render(request, "sign_in.html", onward=onward, fault=None)
+    return render(request, "sign_in.html", onward=onward, fault=None, is_lost=bool(lost))
 
 
 @_open.post("/sign-in")
@@ -44,7 +45,9 @@ async def sign_in(
     role = role_of(service.settings, token)
     if role is None:
         status, fault = await run_in_threadpool(_refuse, request, service)
-        return render(request, "sign_in.html", status=status, onward=onward, fault=fault)
+        return render(
+            request, "sign_in.html", status=status, onward=onward, fault=fault, is_lost=False
+        )
     by = Actor(name=role, via=Via.CONSOLE, address=address_of(request))
     id_ = await run_in_threadpool(open_sign_in, service, token, role=role, by=by)
     answer = RedirectResponse(onward, 303)

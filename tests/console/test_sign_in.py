@@ -21,6 +21,20 @@ def test_whoever_is_not_signed_in_is_led_to_the_sign_in_and_back(visitor: Visito
     assert visitor.get(back.headers["Location"]).status_code == 200
 
 
+def test_a_form_that_came_after_its_session_says_that_it_was_not_saved(visitor: Visitor) -> None:
+    page = f"{visitor.origin}/destinations/new"
+    led = visitor.post("/destinations/new", {"name": "leads"}, headers={"Referer": page})
+    assert led.headers["Location"] == "/sign-in?lost=yes&next=/destinations/new"
+    shown = visitor.get(led.headers["Location"]).text
+    assert "It was not saved" in shown
+    assert 'name="next" value="/destinations/new"' in shown
+    other = {"Referer": "https://elsewhere.example/destinations/new"}
+    led = visitor.post("/destinations/new", {"name": "leads"}, headers=other)
+    assert led.headers["Location"] == "/sign-in?lost=yes&next="
+    assert visitor.post("/sign-out", {}).headers["Location"] == "/sign-in"
+    assert "It was not saved" not in visitor.get("/sign-in").text
+
+
 @pytest.mark.parametrize("token", [ADMIN_TOKEN, READONLY_TOKEN, f"  {ADMIN_TOKEN}\n"])
 def test_either_token_opens_the_console(visitor: Visitor, token: str) -> None:
     assert visitor.sign_in(token).status_code == 303
