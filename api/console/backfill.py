@@ -78,9 +78,14 @@ def go(
         until=past.until,
         by=viewer.actor,
     )
-    name = show_destination(service, destination_id).name[:60]
-    says = f"{plural(view.queued, 'past call goes', 'past calls go')} to {name} now."
-    return redirect(request, f"/destinations/{destination_id}", says=says)
+    destination = show_destination(service, destination_id)
+    name = destination.name[:60]
+    if destination.enabled:
+        says = f"{plural(view.queued, 'past call goes', 'past calls go')} to {name} now."
+        return redirect(request, f"/destinations/{destination_id}", says=says)
+    held = plural(view.queued, "past call is held", "past calls are held")
+    says = f"{held} until {name} is resumed."
+    return redirect(request, f"/destinations/{destination_id}", says=says, tone="note")
 
 
 def _page(request: Request, service: Service, destination_id: uuid.UUID, past: Past) -> Response:

@@ -157,13 +157,16 @@ def replay(
         )
     except Conflict as conflict:
         return redirect(request, onward, says=f"{conflict}.", tone="bad")
-    names = [
-        one.destination
+    asked = [
+        one
         for one in story.deliveries
-        if one.revision == story.revision
-        and one.state in ("queued", "sending", "held")
-        and destination_id in (None, one.destination_id)
+        if one.revision == story.revision and destination_id in (None, one.destination_id)
     ]
+    names = [one.destination for one in asked if one.state in ("queued", "sending")]
+    held = [one.destination for one in asked if one.state == "held"]
+    if held and not names:
+        says = f"It is held: it goes when {', '.join(sorted(held))} is resumed."[:400]
+        return redirect(request, onward, says=says, tone="note")
     if not names:
         says = "Nothing was sent: no destination wants this call."
         return redirect(request, onward, says=says, tone="note")

@@ -216,6 +216,11 @@ def test_a_call_is_replayed_to_all_and_to_one(admin: Visitor, teller: Teller) ->
     teller.work()
     assert len(teller.simulator.crm.receipts("first")) == 3
     assert len(teller.simulator.crm.receipts("second")) == 2
+    teller.console.post(f"/destinations/{first['id']}/disable")
+    admin.submit("/call/replay", one)
+    page = told(admin.get("/calls/call_1").text)
+    assert "It is held: it goes when first is resumed." in page
+    assert "goes again" not in page
 
 
 def test_a_call_can_be_sent_where_it_never_went(admin: Visitor, teller: Teller) -> None:

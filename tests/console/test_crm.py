@@ -286,22 +286,6 @@ def test_a_call_goes_into_hubspot_and_its_pages_say_what_was_done(
     assert "HubSpot of sales: The call was logged" in story
 
 
-def test_past_calls_are_counted_and_then_sent_once(
-    console: Api,
-    admin: Visitor,
-    reader: Visitor,
-    hubspot: FakeHubSpot,
-    call_id: str,
-    service: Service,
-    clock: Clock,
-) -> None:
-    made = make(admin, console, hubspot)
-    path = f"/destinations/{made['id']}/backfill"
-    assert reader.get(path).status_code == 403
-    assert "1 call would go" in plain(admin.get(path).text)
-    assert console.get("/deliveries")["items"] == []
-    assert admin.get(f"{path}?count=none").status_code == 422
-    answer = admin.submit(path, {"count": "50", "since": "", "until": ""})
 def test_a_call_of_somebody_whom_the_crm_does_not_know_says_so_everywhere(
     console: Api,
     admin: Visitor,
@@ -328,6 +312,32 @@ def test_a_call_of_somebody_whom_the_crm_does_not_know_says_so_everywhere(
     assert console.get("/stats/overview")["today"]["delivered"] == 0
 
 
+def test_past_calls_of_a_paused_destination_are_said_to_be_held(
+    console: Api, admin: Visitor, hubspot: FakeHubSpot, call_id: str
+) -> None:
+    made = make(admin, console, hubspot, paused="yes")
+    path = f"/destinations/{made['id']}"
+    answer = admin.submit(f"{path}/backfill", {"count": "50", "since": "", "until": ""})
+    says = "1 past call is held until HubSpot of sales is resumed."
+    assert says in plain(admin.get(answer.headers["location"]).text)
+
+
+def test_past_calls_are_counted_and_then_sent_once(
+    console: Api,
+    admin: Visitor,
+    reader: Visitor,
+    hubspot: FakeHubSpot,
+    call_id: str,
+    service: Service,
+    clock: Clock,
+) -> None:
+    made = make(admin, console, hubspot)
+    path = f"/destinations/{made['id']}/backfill"
+    assert reader.get(path).status_code == 403
+    assert "1 call would go" in plain(admin.get(path).text)
+    assert console.get("/deliveries")["items"] == []
+    assert admin.get(f"{path}?count=none").status_code == 422
+    answer = admin.submit(path, {"count": "50", "since": "", "until": ""})
     assert answer.status_code == 303
     work_off(service, clock)
     assert len(hubspot.objects["contacts"]) == 1
