@@ -180,7 +180,10 @@ _CURES: tuple[tuple[str, str], ...] = (
 def cure_for(reason: str | None, *, held: bool = False) -> str:
     """What to do about it. `held`: the destination is disabled."""
     if held:
-        return "Enable the destination when it works again: what is held goes on its way then."
+        return (
+            "Enable the destination when it works again (“Resume” in the console): what is held "
+            "goes on its way then."
+        )
     for pattern, cure in _CURES:
         if reason and re.search(pattern, reason, re.IGNORECASE):
             return cure

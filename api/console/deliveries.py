@@ -260,8 +260,8 @@ def _is_removed(service: Service, view: DeliveryView) -> bool:
 
 
 def _cure(view: DeliveryView) -> str | None:
-    if view.state == DeliveryState.SKIPPED:
-        return cure_for(view.last_error) if view.last_error else None
+    if view.state in (DeliveryState.SKIPPED, DeliveryState.QUEUED):
+        return cure_for(view.last_error) if view.last_error and view.attempts else None
     if view.state not in (DeliveryState.DEAD, DeliveryState.HELD):
         return None
     return cure_for(view.last_error, held=view.state == DeliveryState.HELD)

@@ -9,13 +9,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import Response
 
+from aftercall.db.delivery_search import DeliveryQuery
+from aftercall.domain.cures import cure_for
+from aftercall.domain.states import DeliveryState
 from aftercall.domain.work import WEBHOOK
 from aftercall.flows import configure_destinations as flow
 from aftercall.flows.errors import Conflict, Invalid
-from aftercall.flows.look import list_groups
+from aftercall.flows.look import list_deliveries, list_groups
 from aftercall.flows.overview import show_health
 from aftercall.flows.service import Service
-from aftercall.flows.views import NewDestinationView, TestView
+from aftercall.flows.views import DestinationView, NewDestinationView, TestView
 from api.access import ServiceOf
 from api.console.crm_words import MODES, TYPES, crm_of, kind_name, rules_of
 from api.console.gate import ConsoleRoute, ViewerOf
@@ -149,6 +152,7 @@ def _page(
         "destination": view,
         "health": health,
         "groups": list_groups(service, destination_id=destination_id).items[:10],
+        "failing": _failing(service, view),
         "tested": tested,
         "seen": version(view.updated_at),
         "overlaps": OVERLAPS,
@@ -162,6 +166,16 @@ def _page(
     if view.kind != WEBHOOK:
         values |= {"sync": view.sync or {}, "rules": rules_of(view.sync)}
     return render(request, "destination.html", **values)
+
+
+def _failing(service: Service, view: DestinationView) -> tuple[str, str] | None:
+    """Why what waits has failed so far, and what to do; None while nothing fails."""
+    if view.failing_since is None or not view.enabled:
+        return None
+    waiting = DeliveryQuery(destination_id=view.id, state=DeliveryState.QUEUED, limit=20)
+    found = (one.last_error for one in list_deliveries(service, waiting).items if one.attempts)
+    reason = next((one for one in found if one), None)
+    return None if reason is None else (reason, cure_for(reason))
 
 
 def _name(name: str) -> str:

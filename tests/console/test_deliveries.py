@@ -13,8 +13,11 @@ from aftercall.db.session import Database
 from aftercall.domain.states import DeliveryState
 from aftercall.flows import replay
 from aftercall.flows.service import Service
+from aftercall.simulator import Fault
 from tests.api.server import Api, Json
 from tests.console.rows import make_deliveries
+from tests.console.telling import Teller
+from tests.console.test_destinations import plain
 from tests.console.visitor import Visitor
 
 REFUSED = "The hook answered 400 (Bad Request)"
@@ -50,6 +53,22 @@ def test_without_anything_the_page_says_what_will_stand_there(admin: Visitor) ->
     assert page.status_code == 200
     assert "Nothing is dead and nothing is held" in page.text
     assert "No deliveries yet" in page.text
+
+
+def test_what_fails_says_why_and_what_to_do_before_it_is_given_up(
+    console: Api, admin: Visitor, teller: Teller
+) -> None:
+    made = teller.destination()
+    teller.refuse("leads", Fault.UNAUTHORIZED)
+    teller.tell("call_1")
+    [one] = console.get("/deliveries")["items"]
+    cure = "What to do The CRM refuses our credentials"
+    page = plain(admin.get(f"/deliveries/{one['id']}").text)
+    assert "tried again by itself" in page
+    assert cure in page
+    page = plain(admin.get(f"/destinations/{made['id']}").text)
+    assert "the hook answered 401" in page
+    assert cure in page
 
 
 def test_groups_have_their_reason_their_cure_and_what_can_be_done(
