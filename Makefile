@@ -17,14 +17,14 @@ LONG := tests/fuzz tests/browser tests/crm_sync
 $(READY): requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "aftercall needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 1; }
 	@echo "Setting up $(VENV) (once; about half a minute)…"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip show --quiet pip 2>/dev/null || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
 # Of its own, so that the tests need not wait for what only the site needs.
 $(DOCS)/.ready: requirements-docs.lock
-	@test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
+	@$(DOCS)/bin/python -m pip show --quiet pip 2>/dev/null || $(PYTHON) -m venv $(DOCS)
 	@$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-docs.lock
 	@touch $(DOCS)/.ready
 
