@@ -6,6 +6,7 @@ being the only one.
 """
 
 import csv
+import io
 import re
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,6 +23,8 @@ _ID_HEADS = ("callid", "callids", "call", "id", "ids")
 _WORKSPACE_HEADS = ("workspaceid", "workspace")
 _MARKS = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"\xef\xbb\xbf", "utf-8-sig"))
 _DELIMITERS = ("\t", ";", ",", "|")
+#: What shows of which kind a file is.
+_BEGINNING = 65_536
 _MAX_LINE = 1_000_000
 #: Of a spreadsheet, unpacked.
 _MAX_UNPACKED = 1_000_000_000
@@ -58,30 +61,26 @@ Row = tuple[int, Sequence[str]]
 def open_ids(path: Path, *, column: str | None) -> Iterator[Iterator[IdLine | RefusedLine]]:
     """The file's lines, as they are asked for. Invalid when it is no list of ids at all."""
     try:
-        with path.open("rb") as file:
-            beginning = file.read(65_536)
+        with path.open("rb", buffering=_BEGINNING) as file:
+            # Looked at, not taken: a pipe, such as <(…), gives nothing twice.
+            beginning = file.peek(_BEGINNING)
+            if beginning.startswith(_OLD_EXCEL):
+                raise Invalid([("", f"{path} is an old .xls: save it as .xlsx or CSV")])
+            if beginning.startswith(_ZIP):
+                if not file.seekable():
+                    raise Invalid([("", f"{path} is a pipe: give the spreadsheet itself, or CSV")])
+                with _open_workbook(path) as rows:
+                    yield _read_lines(rows, path, column)
+                return
+            encoding = next((name for mark, name in _MARKS if beginning.startswith(mark)), "utf-8")
+            if encoding != "utf-16" and b"\0" in beginning:
+                raise Invalid([("", f"{path} is not text: save it as CSV, UTF-8")])
+            # What is not UTF-8 may stand in other columns: in an id, it is told at its line.
+            errors = "replace" if encoding == "utf-16" else "surrogateescape"
+            with io.TextIOWrapper(file, encoding=encoding, errors=errors, newline="") as text:
+                yield _read_lines(_text_rows(text, path), path, column)
     except OSError as error:
-        raise _unreadable(path, error) from None
-    if beginning.startswith(_OLD_EXCEL):
-        raise Invalid([("", f"{path} is an old .xls: save it as .xlsx or CSV")])
-    if beginning.startswith(_ZIP):
-        with _open_workbook(path) as rows:
-            yield _read_lines(rows, path, column)
-        return
-    encoding = next((name for mark, name in _MARKS if beginning.startswith(mark)), "utf-8")
-    if encoding != "utf-16" and b"\0" in beginning:
-        raise Invalid([("", f"{path} is not text: save it as CSV, UTF-8")])
-    # What is not UTF-8 may stand in other columns: in an id, it is told at its line.
-    errors = "replace" if encoding == "utf-16" else "surrogateescape"
-    try:
-        with path.open(encoding=encoding, errors=errors, newline="") as text:
-            yield _read_lines(_text_rows(text, path), path, column)
-    except OSError as error:
-        raise _unreadable(path, error) from None
-
-
-def _unreadable(path: Path, error: OSError) -> Invalid:
-    return Invalid([("", f"{path} cannot be read: {error.strerror}")])
+        raise Invalid([("", f"{path} cannot be read: {error.strerror}")]) from None
 
 
 # ---- rows to lines -----------------------------------------------------------

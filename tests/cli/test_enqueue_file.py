@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import random
+import threading
 import tracemalloc
 from pathlib import Path
 
@@ -155,6 +157,35 @@ def test_whatever_csv_writes_is_read_back(
         writer.writerow(("first name", "call_id", "note"))
         writer.writerows((before, f"call_{number}", after) for before, number, after in rows)
     assert ids(path) == [f"call_{number}" for _, number, _ in rows]
+
+
+@pytest.mark.parametrize("count", [2, 30_000])
+def test_of_a_pipe_no_line_is_lost_although_it_gives_nothing_twice(count: int) -> None:
+    """`--file <(…)`: what was read to see of which kind it is, is not there a second time."""
+    reader, writer = os.pipe()
+    expected = [f"call_{number}" for number in range(count)]
+
+    def write() -> None:
+        with os.fdopen(writer, "w") as pipe:
+            pipe.write("\n".join(expected))
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    # Opened anew, as `/dev/fd/63` is; ours is closed only then, else the writer is alone.
+    with open_ids(Path(f"/dev/fd/{reader}"), column=None) as lines:
+        os.close(reader)
+        found = [line.call_id for line in lines if isinstance(line, IdLine)]
+    writing.join()
+    assert found == expected
+
+
+def test_a_spreadsheet_in_a_pipe_is_told_what_to_do() -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "wb") as pipe:
+        pipe.write(b"PK\x03\x04")
+    with pytest.raises(Invalid, match="is a pipe"):
+        read(Path(f"/dev/fd/{reader}"))
+    os.close(reader)
 
 
 # ---- the command -------------------------------------------------------------
