@@ -61,7 +61,7 @@ Row = tuple[int, Sequence[str]]
 def open_ids(path: Path, *, column: str | None) -> Iterator[Iterator[IdLine | RefusedLine]]:
     """The file's lines, as they are asked for. Invalid when it is no list of ids at all."""
     try:
-        with path.open("rb", buffering=_BEGINNING) as file:
+        with io.BufferedReader(io.FileIO(path), _BEGINNING) as file:
             # Looked at, not taken: a pipe, such as <(…), gives nothing twice.
             beginning = file.peek(_BEGINNING)
             if beginning.startswith(_OLD_EXCEL):
