@@ -1,6 +1,7 @@
 """The command line: names, options, exit codes. 0 done, 1 failed, 2 usage."""
 
 import os
+import signal
 import sys
 
 import click
@@ -179,6 +180,7 @@ for command in _COMMANDS:
 
 def main() -> None:
     """Entry point. What is expected to go wrong is one line, without a traceback."""
+    _unwind_when_told_to_end()
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as error:
@@ -193,8 +195,32 @@ def main() -> None:
     except (OperationalError, InterfaceError):
         raise fail("The database does not answer any more; try again") from None
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _say_no_more()
         sys.exit(1)
+    except OSError as error:
+        # A full disk behind > or a file that this user may not read.
+        _say_no_more()
+        where = error.filename or "The output cannot be written"
+        raise fail(f"{where}: {error.strerror}") from None
+
+
+def _say_no_more() -> None:
+    """What is still to be written is not, and nobody is told so once more at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _unwind_when_told_to_end() -> None:
+    """As Ctrl-C does: embedded stores that this command started stop with it."""
+
+    def end(number: int, _frame: object) -> None:
+        for one in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(one, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # Under nohup one is ignored, and stays so.
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, end)
 
 
 def _migrate(url: str) -> None:

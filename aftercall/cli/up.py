@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlencode
 
 import structlog
 
@@ -17,7 +18,7 @@ from aftercall.cli.processes import (
     worker_arguments,
 )
 from aftercall.cli.secrets_file import complete_secrets
-from aftercall.cli.session import console
+from aftercall.cli.session import console, say
 from aftercall.counters import fresh_folder
 from aftercall.db.schema import migrate
 from aftercall.db.session import Database
@@ -129,6 +130,9 @@ def _stop_on_signals() -> threading.Event:
 
     signal.signal(signal.SIGINT, ask)
     signal.signal(signal.SIGTERM, ask)
+    # Its terminal was closed. Under nohup it is ignored, and stays so.
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, ask)
     return stop
 
 
@@ -147,14 +151,12 @@ def _greet(settings: Settings, *, host: str, port: int) -> None:
     shown = _reachable(host)
     origin = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
     console.print("[bold]aftercall is up.[/] Ctrl-C stops it.")
-    console.print(f"  Console      {origin}/", highlight=False)
-    console.print(f"  API page     {origin}/docs", highlight=False)
-    console.print(f"  Admin token  {settings.require('admin_token')}", highlight=False)
-    console.print(
-        f"  Webhook URL  {origin}/webhooks/twentytwo?token={settings.require('webhook_token')}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    # A token may have brackets in it, or what means something else in a URL.
+    token = urlencode({"token": settings.require("webhook_token")})
+    say(f"  Console      {origin}/")
+    say(f"  API page     {origin}/docs")
+    say(f"  Admin token  {settings.require('admin_token')}")
+    say(f"  Webhook URL  {origin}/webhooks/twentytwo?{token}")
     console.print(
         "               Paste it into Twenty2 under Profile > Integrations, "
         "with this machine's public https address.",

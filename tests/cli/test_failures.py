@@ -3,6 +3,8 @@
 import json
 import socket
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +15,7 @@ import pytest
 
 from aftercall.embedded import StoreUrls
 from tests.api.server import free_port
-from tests.cli.command import Command, assert_one_line
+from tests.cli.command import Command, Result, assert_one_line, environment
 from tests.raw_server import Peer, RawServer
 
 SECRET = "hunter2hunter2hunter2"
@@ -108,6 +110,25 @@ def test_the_programs_that_must_have_secrets_say_which_is_missing(
     for variable in ("AFTERCALL_SECRET_KEY", "AFTERCALL_ADMIN_TOKEN", "AFTERCALL_WEBHOOK_TOKEN"):
         for program in ("api", "worker", "beat"):
             assert_one_line(aftercall(program, **{variable: ""}), f"{variable} is not set")
+
+
+# ---- output ----
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_behind_the_output_is_one_line(aftercall: Command) -> None:
+    for arguments in (("calls", "list"), ("calls", "export"), ("calls", "list", "--json")):
+        with Path("/dev/full").open("wb") as full:
+            ended = subprocess.run(
+                [sys.executable, "-m", "aftercall.cli.main", *arguments],
+                cwd=aftercall.folder,
+                env=environment(**aftercall.settings),
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert_one_line(Result(ended.returncode, "", ended.stderr), "No space left")
 
 
 # ---- stores ------------------------------------------------------------------

@@ -73,7 +73,9 @@ class Process:
 class Up:
     """`aftercall up` on a data directory."""
 
-    def __init__(self, folder: Path, simulator: Simulator, *, port: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, simulator: Simulator, *, port: int | None = None, **settings: str
+    ) -> None:
         workspace = simulator.twentytwo.workspaces[0]
         self.settings = {
             "AFTERCALL_DATA_DIR": str(folder / "data"),
@@ -83,6 +85,7 @@ class Up:
             "TWENTYTWO_API_KEY": workspace.api_key,
             "TWENTYTWO_API_SECRET": workspace.api_secret,
             "TWENTYTWO_RATE_LIMIT": str(workspace.rate_limit),
+            **settings,
         }
         self.folder = folder
         self.port = port or free_port()
@@ -779,6 +782,65 @@ def test_up_says_that_it_is_up_when_it_answers_and_that_another_runs_already(
             assert_another_is_refused(up, port=up.port)
         finally:
             up.kill_all()
+
+
+def test_what_up_prints_can_be_pasted_whatever_the_tokens_are_made_of(folder: Path) -> None:
+    tokens = {
+        # As `openssl rand -base64` makes them, and worse.
+        "AFTERCALL_WEBHOOK_TOKEN": "a+b/c=%41[bold]:smile:",
+        "AFTERCALL_ADMIN_TOKEN": "[red]a+b/c=:smile:",
+    }
+    with Simulator(seed=1, workspaces=[WORKSPACE]) as simulator:
+        up = Up(folder, simulator, **tokens)
+        try:
+            up.wait_until_ready()
+            assert up.admin_token == tokens["AFTERCALL_ADMIN_TOKEN"]
+            answer = requests.post(up.webhook_url, json={"call_id": "call_1"}, timeout=10)
+            assert answer.status_code == 200, answer.text
+            assert [call["call_id"] for call in up.all("/calls")] == ["call_1"]
+            assert up.stop() == 0
+        finally:
+            up.kill_all()
+
+
+def test_a_terminal_that_is_closed_leaves_nothing_running(folder: Path) -> None:
+    with Simulator(seed=1, workspaces=[WORKSPACE]) as simulator, running(folder, simulator) as up:
+        assert up.stop(signal.SIGHUP) == 0
+        assert "Traceback" not in up.log.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_demo_that_is_told_to_end_leaves_no_server_behind(
+    folder: Path, number: signal.Signals
+) -> None:
+    log = folder / "demo.log"
+    servers: list[Process] = []
+    with log.open("wb") as output:
+        demo = subprocess.Popen(
+            [*_COMMAND, "demo"], cwd=folder, env=environment(), stdout=output, stderr=output
+        )
+    try:
+        stores = folder / ".aftercall" / "demo" / "stores.json"
+        until(stores.exists, "the stores run", seconds=60, log=log)
+        servers = [Process(one.pid, one.create_time(), "") for one in _servers_of(demo.pid)]
+        assert len(servers) > 1
+        demo.send_signal(number)
+        assert demo.wait(STOPS_WITHIN) == 128 + number
+        left = [one for one in servers if one.is_alive()]
+        assert left == [], log.read_text()
+    finally:
+        if demo.poll() is None:
+            demo.kill()
+            demo.wait()
+        for one in servers:
+            if one.is_alive():
+                os.kill(one.pid, signal.SIGKILL)
+
+
+def _servers_of(pid: int) -> list[psutil.Process]:
+    """PostgreSQL's and Valkey's own processes."""
+    found = psutil.Process(pid).children(recursive=True)
+    return [one for one in found if one.name() in {"postgres", "valkey-server"}]
 
 
 def assert_another_is_refused(up: Up, *, port: int) -> None:
