@@ -5,14 +5,17 @@ Only entry points read settings (`api.app`, `worker.app`, `aftercall.cli`,
 """
 
 import base64
+import os
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
+from dotenv import dotenv_values
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -25,6 +28,11 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from aftercall.domain.retention import DataKind, Retention
 from aftercall.redis_address import read_redis_url
+
+_OURS = ("AFTERCALL_", "TWENTYTWO_")
+#: What Kubernetes sets for a service whose name begins as ours do.
+_SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT)|_PORT(_\d+_(TCP|UDP).*)?$")
+_NEAR = 0.8
 
 
 class SettingsError(Exception):
@@ -230,13 +238,26 @@ class Settings(BaseSettings):
         alias="TWENTYTWO_BASE_URL",
         pattern=r"^https?://[^/?#\s@:]+(:\d{1,5})?(/[^?#\s]*)?$",
     )
-    twentytwo_workspace_id: str | None = Field(None, alias="TWENTYTWO_WORKSPACE_ID", max_length=128)
+    twentytwo_workspace_id: str | None = Field(
+        None, alias="TWENTYTWO_WORKSPACE_ID", max_length=128, pattern=r"^[!-~]([ -~]*[!-~])?$"
+    )
     twentytwo_api_key: Secret | None = Field(None, alias="TWENTYTWO_API_KEY")
     twentytwo_api_secret: Secret | None = Field(None, alias="TWENTYTWO_API_SECRET")
     #: Requests a minute and workspace.
     twentytwo_rate_limit: int = Field(60, alias="TWENTYTWO_RATE_LIMIT", ge=1, le=10_000_000)
 
     reconcile_every_text: Every = Field("6h", alias="AFTERCALL_RECONCILE_EVERY")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_space_around(cls, given: object) -> object:
+        # What `echo` made has the end of a line in it, and no token with that ever fits.
+        if not isinstance(given, dict):
+            return given
+        return {
+            name: value.strip() if isinstance(value, str) else value
+            for name, value in given.items()
+        }
 
     @model_validator(mode="after")
     def _tokens_differ(self) -> Self:
@@ -314,6 +335,18 @@ class Settings(BaseSettings):
                 "`aftercall up` makes one by itself"
             )
         return str(value.get_secret_value())
+
+
+def unknown_settings() -> dict[str, str | None]:
+    """Names that look like settings of ours and are none, each with the one that was meant, if one
+    is near. From the environment and `.env`, as `load_settings` reads them."""
+    known = {str(field.alias) for field in Settings.model_fields.values()}
+    given = {name.upper() for name in (*os.environ, *dotenv_values(".env"))}
+    return {
+        name: next(iter(get_close_matches(name, known, n=1, cutoff=_NEAR)), None)
+        for name in sorted(given - known)
+        if name.startswith(_OURS) and not _SERVICE_LINK.search(name)
+    }
 
 
 def load_settings() -> Settings:

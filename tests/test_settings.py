@@ -1,5 +1,6 @@
 """Settings: where they come from, and what is said of one that is missing or malformed."""
 
+import os
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
@@ -105,6 +106,20 @@ def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch, n
     assert load_settings() == Settings(_env_file=None)
 
 
+def test_space_around_a_value_and_the_end_of_its_line_are_no_part_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # `echo TOKEN | base64` in a Kubernetes secret: no webhook, no sign-in and no key would fit.
+    names = {*SECRETS, "TWENTYTWO_WORKSPACE_ID", "AFTERCALL_DATA_DIR"}
+    set_all(
+        monkeypatch, **{"TWENTYTWO_WORKSPACE_ID": "ws_1", "AFTERCALL_DATA_DIR": "/d", **SECRETS}
+    )
+    meant = load_settings()
+    for name in names:
+        monkeypatch.setenv(name, f" {os.environ[name]}\n")
+    assert load_settings() == meant
+
+
 @pytest.mark.parametrize(
     ("given", "networks"),
     [
@@ -141,6 +156,7 @@ MALFORMED = [
     ("TWENTYTWO_BASE_URL", "https:///hunter2"),
     ("TWENTYTWO_BASE_URL", "api.hunter2.example/api"),
     ("TWENTYTWO_WORKSPACE_ID", "hunter2" * 30),
+    ("TWENTYTWO_WORKSPACE_ID", "hunter2\u200b"),
 ]
 
 

@@ -22,7 +22,7 @@ from aftercall.flows.views import WorkspaceView
 from aftercall.http import refused_addresses
 from aftercall.media_store import MediaStore, MediaStoreError
 from aftercall.sealing import SealError
-from aftercall.settings import Settings
+from aftercall.settings import Settings, unknown_settings
 from aftercall.stores import check_database, check_redis, find_stores
 
 #: What a check found: None when all is well, else what is wrong and what to do.
@@ -86,6 +86,9 @@ def _check_settings(settings: Settings) -> Iterator[Finding]:
     for name in ("secret_key", "admin_token", "webhook_token"):
         variable = type(settings).model_fields[name].alias or name
         yield variable, _fault_of(lambda name=name: settings.require(name))  # type: ignore[misc]
+    for given, meant in unknown_settings().items():
+        is_meant = f": is {meant} meant?" if meant else ""
+        yield given, f"there is no such setting, so it does nothing{is_meant}"
 
 
 def _check_media(settings: Settings) -> str | None:

@@ -178,3 +178,15 @@ def test_settings_that_are_missing_or_malformed_are_faults(
     no_key = doctor("doctor", AFTERCALL_SECRET_KEY="", AFTERCALL_ADMIN_TOKEN="")
     assert "not set" in fault(no_key, "AFTERCALL_SECRET_KEY")
     assert "not set" in fault(no_key, "AFTERCALL_ADMIN_TOKEN")
+
+
+def test_a_setting_whose_name_is_misspelt_is_found(doctor: Command) -> None:
+    """It does nothing, and nobody would know: attempts that should be kept would go."""
+    (doctor.folder / ".env").write_text("AFTERCALL_KEEP_ATEMPTS_DAYS=forever\nOTHER=1\n")
+    # What Kubernetes makes of services is not meant for us.
+    links = {"AFTERCALL_API_SERVICE_HOST": "10.0.0.1", "AFTERCALL_API_PORT_80_TCP": "tcp://…"}
+    result = doctor("doctor", TWENTYTWO_REGION="IN", **links)
+    assert "AFTERCALL_KEEP_ATTEMPTS_DAYS meant?" in fault(result, "AFTERCALL_KEEP_ATEMPTS_DAYS")
+    assert "no such setting" in fault(result, "TWENTYTWO_REGION")
+    assert "_API_" not in result.out
+    assert "OTHER" not in result.out
