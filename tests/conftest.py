@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import hypothesis
 import pytest
 from celery import Celery
 from sqlalchemy import text
@@ -27,6 +28,12 @@ from aftercall.stores import redis_client
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As a shell starts what it runs in the background; those whom a test interrupts inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Otherwise an example that takes 200 ms is a fault, as any does now and then on a busy machine.
+hypothesis.settings.register_profile(
+    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("unhurried")
 
 WORKSPACE = SimulatedWorkspace(
     id="699ed3b91ee5bee389dcb6a3",

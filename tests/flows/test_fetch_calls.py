@@ -330,7 +330,7 @@ def test_a_newer_event_during_the_fetch_is_fetched_after_it(
     service: Service, simulator: Simulator
 ) -> None:
     (call_id,) = simulator.twentytwo.make_calls(1, status="completed")
-    simulator.twentytwo.fail_next(call_id, PlannedFault(Fault.SLOW, seconds=0.5))
+    simulator.twentytwo.fail_next(call_id, PlannedFault(Fault.SLOW, seconds=2))
     rows = accept_rows(service, [call_id], type="call.failed")
     fetching = threading.Thread(target=fetch, args=(service, rows))
     fetching.start()
@@ -388,7 +388,7 @@ def test_a_result_that_comes_after_its_lease_ran_out_changes_nothing(
     service: Service, simulator: Simulator, clock: Clock
 ) -> None:
     (call_id,) = simulator.twentytwo.make_calls(1)
-    simulator.twentytwo.fail_next(call_id, PlannedFault(Fault.SLOW, seconds=0.5))
+    simulator.twentytwo.fail_next(call_id, PlannedFault(Fault.SLOW, seconds=2))
     rows = accept_rows(service, [call_id])
     fetching = threading.Thread(target=fetch, args=(service, rows))
     fetching.start()

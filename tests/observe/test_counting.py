@@ -35,6 +35,17 @@ def quiet(database: Database) -> bool:
         return int(busy.scalar_one()) == 0
 
 
+def hold_what_waits(database: Database) -> None:
+    """A retry that came due while one counts would be in one count and not in the other."""
+    with database.transaction() as session:
+        for table in ("calls", "deliveries"):
+            session.execute(
+                text(f"UPDATE {table} SET due_at = now() + interval '1 hour'"  # noqa: S608
+                     " WHERE state = 'queued'")
+            )  # fmt: skip
+    until(lambda: quiet(database), "what was under way is done")
+
+
 def attempts(database: Database) -> dict[tuple[str, str], int]:
     """What the stories say, by kind and outcome."""
     with database.transaction() as session:
@@ -105,6 +116,7 @@ def test_every_count_is_what_was_sent_and_survives_a_killed_child_and_a_restart(
         assert house.api.webhook({"nothing": 1}).status_code == 422
         assert house.api.webhook(raw=b"x" * 1_100_000).status_code == 413
         until(lambda: quiet(database), "all is worked off")
+        hold_what_waits(database)
 
         found = page(house)
         assert found[("aftercall_webhooks_received_total",)] == 12
