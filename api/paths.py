@@ -6,5 +6,5 @@ WEBHOOK = "/webhooks/twentytwo"
 
 
 def is_webhook(scope: Scope) -> bool:
-    """Whether this HTTP request is one."""
-    return bool(scope["path"] == WEBHOOK and scope["method"] == "POST")
+    """Whether this HTTP request is one; a slash at the end is no reason for a redirect."""
+    return scope["path"] in (WEBHOOK, f"{WEBHOOK}/") and scope["method"] == "POST"

@@ -31,6 +31,7 @@ from aftercall.embedded import (
     embedded_stores,
     running_stores,
 )
+from aftercall.sealing import Sealer
 from aftercall.settings import Settings, load_settings
 from aftercall.stores import check_database, check_redis, direct_database_url
 
@@ -45,6 +46,8 @@ def up(*, host: str, port: int, concurrency: int | None) -> None:
     with open_stores(settings) as stores:
         check_port(host, port)
         settings = complete_secrets(settings)
+        # Said here once; the processes below would each fail at it, again and again.
+        Sealer(settings.require("secret_key"))
         migrate(direct_database_url(settings, stores.database_url))
         supervisor = Supervisor(
             {

@@ -117,6 +117,20 @@ def test_the_token_may_come_as_a_bearer(api: Api) -> None:
     assert answer.status_code == 200
 
 
+def test_a_slash_at_the_end_of_the_path_is_no_redirect(api: Api) -> None:
+    answer = api.session.post(
+        f"{api.origin}/webhooks/twentytwo/",
+        params={"token": WEBHOOK_TOKEN},
+        json={"call_id": "call_1"},
+        allow_redirects=False,
+        timeout=20,
+    )
+    assert (answer.status_code, answer.json()) == (200, {"received": 1, "duplicates": 0})
+    refused = api.session.post(f"{api.origin}/webhooks/twentytwo/", json={"call_id": "call_2"})
+    assert_problem(refused, 401)
+    assert [call["call_id"] for call in api.calls()] == ["call_1"]
+
+
 # ---- what it refuses ---------------------------------------------------------
 
 

@@ -254,6 +254,10 @@ def test_a_port_in_use_is_named(aftercall: Command, program: str) -> None:
     assert_one_line(result, port, "--port")
 
 
+def test_up_says_at_once_that_the_key_is_too_short(aftercall: Command) -> None:
+    assert_one_line(aftercall("up", AFTERCALL_SECRET_KEY="short"), "AFTERCALL_SECRET_KEY", "16")
+
+
 def test_the_simulators_port_in_use_is_named(stranger: Command) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
