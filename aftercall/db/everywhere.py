@@ -5,6 +5,7 @@ The tables are read from PostgreSQL's catalogue, not from the models: a table th
 is looked through as well. So are the planner's statistics, which keep samples of what stood there.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -173,23 +174,72 @@ def _without(column: Column, value: str | bytes, traces: Traces) -> str | bytes:
     return traces.json_without(value) if column.kind == "json" else traces.text_without(value)
 
 
+#: A table's, and those of its indexes on expressions, which stand under the index's name.
 _STATISTICS = text(
     """
-    SELECT tablename, attname,
+    SELECT tablename AS relation, attname AS column, inherited,
+      coalesce((
+        SELECT t.relname FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid
+          JOIN pg_class t ON t.oid = i.indrelid
+        WHERE c.relname = tablename AND c.relnamespace = CAST(current_schema() AS regnamespace)
+      ), tablename) AS table,
       concat_ws(chr(1), CAST(most_common_vals AS text), CAST(histogram_bounds AS text),
         CAST(most_common_elems AS text)) AS samples
     FROM pg_stats WHERE schemaname = current_schema()
     """
 )
+_HEX = re.compile(r"\\x([0-9a-f]+)")
 
 
-def held_statistics(executor: Executor, traces: Traces) -> list[tuple[str, str]]:
-    """Tables or indexes, and columns, of whose values the planner has kept this one."""
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Of one column, or of an index's expression."""
+
+    relation: str
+    column: str
+    #: Whether they are of a partitioned table as a whole.
+    is_inherited: bool
+    #: What to vacuum.
+    table: str
+
+
+def held_statistics(executor: Executor, traces: Traces) -> list[Statistics]:
+    """Of whose values the planner has kept this one."""
     return [
-        (row.tablename, row.attname)
+        Statistics(row.relation, row.column, row.inherited, row.table)
         for row in executor.execute(_STATISTICS)
-        if traces.holds(row.samples) or traces.backwards in row.samples
+        if traces.holds(row.samples)
+        or traces.backwards in row.samples
+        or any(traces.holds(_read_bytes(found[1])) for found in _HEX.finditer(row.samples))
     ]
+
+
+def _read_bytes(digits: str) -> str:
+    return bytes.fromhex(digits[: len(digits) // 2 * 2]).decode("utf-8", "replace")
+
+
+def clear_statistics(executor: Executor, held: Sequence[Statistics]) -> bool:
+    """Takes them out: ANALYZE keeps those of a table without rows. False before PostgreSQL 18,
+    where nothing but the next rows takes their place.
+    """
+    if executor.execute(_MAJOR_VERSION).scalar_one() < 18:
+        return False
+    for one in held:
+        executor.execute(
+            _CLEAR,
+            {"relation": one.relation, "column": one.column, "is_inherited": one.is_inherited},
+        )
+    return True
+
+
+_MAJOR_VERSION = text("SELECT CAST(current_setting('server_version_num') AS integer) / 10000")
+_CLEAR = text(
+    """
+    SELECT pg_clear_attribute_stats(
+      CAST(current_schema() AS text), :relation, :column, :is_inherited
+    )
+    """
+)
 
 
 def vacuum(connection: Connection, tables: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from datetime import timedelta
 from functools import partial
 
 import redis
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from aftercall.db import everywhere
@@ -355,14 +356,15 @@ class _Forgetting:
     def _vacuum(self) -> None:
         touched = {table for table, count in self._erased.items() if count}
         touched |= {table for table, _ in self._redacted} & set(people_db.OWN_ROWS)
-        for table, _ in self._statistics():
-            touched.add(table)
+        touched |= {one.table for one in self._statistics()}
         if not touched:
             return
         self._tell("Vacuuming…")
         try:
             with _past_any_pooler(self._service) as database, database.statements() as connection:
                 everywhere.vacuum(connection, sorted(touched))
+                if left := everywhere.held_statistics(connection, self._person.traces):
+                    self._clear(connection, left)
         except DBAPIError as error:
             self._remarks.append(
                 "The tables could not be vacuumed "
@@ -371,6 +373,15 @@ class _Forgetting:
         except SettingsError as error:
             self._remarks.append(f"The tables could not be vacuumed: {error}")
 
+    def _clear(self, connection: Connection, left: Sequence[everywhere.Statistics]) -> None:
+        if not everywhere.clear_statistics(connection, left):
+            tables = ", ".join(sorted({one.table for one in left}))
+            self._remarks.append(
+                f"The planner's samples of {tables}, where no row is left, can only be taken out "
+                "since PostgreSQL 18: they go by themselves once new rows are there. Do it again "
+                "then"
+            )
+
     # ---- the proof ---------------------------------------------------------------
 
     def _prove(self) -> list[PlaceView]:
@@ -378,8 +389,10 @@ class _Forgetting:
         self._tell("Proving: everything is looked through once more…")
         left = find_mentions(self._service, self._person)
         left += [
-            PlaceView(where=f"{everywhere.STATISTICS} of {table}", column=column, count=1)
-            for table, column in self._statistics()
+            PlaceView(
+                where=f"{everywhere.STATISTICS} of {one.relation}", column=one.column, count=1
+            )
+            for one in self._statistics()
         ]
         elsewhere = {
             "redis": sum(1 for body in spooled(self._service) if holds(self._person, body)),
@@ -411,7 +424,7 @@ class _Forgetting:
                 "another machine's folder, do it again there"
             )
 
-    def _statistics(self) -> list[tuple[str, str]]:
+    def _statistics(self) -> list[everywhere.Statistics]:
         with self._service.database.statements() as connection:
             return everywhere.held_statistics(connection, self._person.traces)
 

@@ -194,8 +194,7 @@ class Up:
         return [
             child
             for child in psutil.Process(self.process.pid).children()
-            if child.status() != psutil.STATUS_ZOMBIE
-            and "worker.app worker" in " ".join(child.cmdline())
+            if _runs_as(child, "worker.app worker")
         ]
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
@@ -223,6 +222,22 @@ class Up:
 
 
 _COMMAND = [sys.executable, "-m", "aftercall.cli.main"]
+
+
+def _runs_as(process: psutil.Process, command: str) -> bool:
+    """Not one that is ending: a zombie has no command line, and may go while it is asked."""
+    try:
+        return command in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _a_terminal_can_be_closed() -> Iterator[None]:
+    """Under nohup SIGHUP is ignored, and processes inherit that."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def until(

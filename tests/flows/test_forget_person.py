@@ -15,6 +15,8 @@ from sqlalchemy import event, text
 
 from aftercall.crm.sending import HookSender
 from aftercall.db import crm as crm_db
+from aftercall.db import everywhere
+from aftercall.db.everywhere import held_statistics
 from aftercall.db.models import Call, CallPayload, Event, Webhook
 from aftercall.domain.states import Priority
 from aftercall.embedded import StoreUrls
@@ -37,6 +39,7 @@ from tests.flows.people import (
     NATIONAL,
     OTHER,
     PHONE,
+    TRACES,
     add_call,
     arrive,
     assert_nowhere,
@@ -254,6 +257,40 @@ def test_doing_it_again_finds_nothing(service: Service, simulator: Simulator) ->
     forget_person(service, PHONE)
     again = forget_person(service, PHONE)
     assert (again.erased, again.redacted, again.left, again.files) == ({}, [], [], 0)
+
+
+def test_the_planners_samples_of_a_table_that_is_empty_now_go_too(
+    service: Service, simulator: Simulator, stores: StoreUrls
+) -> None:
+    """ANALYZE keeps the old samples where no row is left."""
+    saved(service, simulator, "c1")
+    saved(service, simulator, "c2")
+    with service.database.statements() as connection:
+        connection.execute(text("ANALYZE"))
+        assert {"calls", "webhooks"} <= {one.table for one in held_statistics(connection, TRACES)}
+    view = forget_person(service, PHONE)
+    assert view.left == []
+    with service.database.statements() as connection:
+        assert held_statistics(connection, TRACES) == []
+    assert_nowhere(stores, service)
+
+
+def test_samples_that_an_older_postgresql_keeps_are_told(
+    service: Service, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(everywhere, "_MAJOR_VERSION", text("SELECT 17"))
+    saved(service, simulator, "c1")
+    saved(service, simulator, "c2")
+    with service.database.statements() as connection:
+        connection.execute(text("ANALYZE"))
+    view = forget_person(service, PHONE)
+    assert ("pg_statistic of calls", "callee_phone") in {
+        (one.where, one.column) for one in view.left
+    }
+    (remark,) = [one for one in view.remarks if "PostgreSQL 18" in one]
+    assert "call_payloads, calls" in remark
+    monkeypatch.undo()
+    assert forget_person(service, PHONE).left == []
 
 
 def test_what_an_operator_wrote_is_left_to_them_and_told(
