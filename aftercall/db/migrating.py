@@ -122,8 +122,12 @@ def run_patiently(
             try:
                 _drop_invalid_indexes(connection)
                 run()
-            except DBAPIError as error:
+            except SQLAlchemyError as error:
+                if interruption := _interruption(error):
+                    raise interruption from None
                 connection.rollback()
+                if not isinstance(error, DBAPIError):
+                    raise
                 stopped = _stopped(error, watch)
             else:
                 return
@@ -139,6 +143,14 @@ _CURE = (
     "What is half done is undone, or taken up the next time. End what it waits for (or let it "
     "end), then run `aftercall migrate` again"
 )
+
+
+def _interruption(error: BaseException) -> BaseException | None:
+    """Ctrl-C or a signal, behind the error that Alembic makes of it: it commits whatever comes."""
+    cause = error.__context__
+    while isinstance(cause, Exception):
+        cause = cause.__context__
+    return cause
 
 
 def _stopped(error: DBAPIError, watch: "_Watch") -> str:

@@ -1,10 +1,15 @@
 """Migrations beside others: who waits for whom, for how long, and what is left when one stops."""
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -116,6 +121,50 @@ def test_a_lock_that_never_comes_ends_in_an_error_that_says_what_to_do(empty_dat
         found = reader.execute("SELECT to_regclass('half_done')").fetchone()
         assert found == (None,)
     assert any("again in" in line for line in said)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_migration_that_is_told_to_end_ends_without_a_traceback_and_may_run_again(
+    empty_database: str, tmp_path: Path, number: signal.Signals
+) -> None:
+    upgrade_to(empty_database, "0004")
+    with connected(empty_database) as reader, connected(empty_database) as watcher:
+        # An index that is built CONCURRENTLY waits for whoever sees what was before.
+        reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        reader.execute("SELECT count(*) FROM calls")
+        watcher.autocommit = True
+        log = tmp_path / "migrate.log"
+        with log.open("wb") as output:
+            migration = subprocess.Popen(
+                [sys.executable, "-m", "aftercall.cli.main", "migrate"],
+                env={**os.environ, "AFTERCALL_DATABASE_URL": empty_database},
+                stdout=output,
+                stderr=output,
+            )
+        try:
+            wait_for_activity(watcher, "CREATE INDEX CONCURRENTLY")
+            migration.send_signal(number)
+            assert migration.wait(60) == 128 + number
+        finally:
+            migration.kill()
+            migration.wait()
+        assert "Traceback" not in log.read_text()
+    assert migrate(empty_database)
+
+
+def wait_for_activity(
+    connection: psycopg.Connection[tuple[object, ...]], beginning_of_query: str
+) -> None:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        found = connection.execute(
+            "SELECT FROM pg_stat_activity WHERE starts_with(query, %s) AND wait_event_type = 'Lock'",
+            (beginning_of_query,),
+        )
+        if found.fetchone() is not None:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"nobody waits in {beginning_of_query!r}")
 
 
 def test_what_takes_long_before_it_asks_for_a_lock_costs_no_patience(empty_database: str) -> None:
