@@ -1,7 +1,6 @@
 """The command line: names, options, exit codes. 0 done, 1 failed, 2 usage."""
 
 import os
-import signal
 import sys
 
 import click
@@ -15,6 +14,7 @@ from aftercall.cli.calls import calls
 from aftercall.cli.deliveries import deliveries
 from aftercall.cli.destinations import destinations
 from aftercall.cli.enqueue import enqueue
+from aftercall.cli.interrupts import unwind_when_told_to_end
 from aftercall.cli.notices import notices
 from aftercall.cli.overview import overview
 from aftercall.cli.people import forget, people
@@ -180,7 +180,7 @@ for command in _COMMANDS:
 
 def main() -> None:
     """Entry point. What is expected to go wrong is one line, without a traceback."""
-    _unwind_when_told_to_end()
+    unwind_when_told_to_end()
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as error:
@@ -207,20 +207,6 @@ def main() -> None:
 def _say_no_more() -> None:
     """What is still to be written is not, and nobody is told so once more at the end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _unwind_when_told_to_end() -> None:
-    """As Ctrl-C does: embedded stores that this command started stop with it."""
-
-    def end(number: int, _frame: object) -> None:
-        for one in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(one, signal.SIG_IGN)
-        raise SystemExit(128 + number)
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        # Under nohup one is ignored, and stays so.
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, end)
 
 
 def _migrate(url: str) -> None:

@@ -158,7 +158,8 @@ def wait_for_activity(
     end = time.monotonic() + 60
     while time.monotonic() < end:
         found = connection.execute(
-            "SELECT FROM pg_stat_activity WHERE starts_with(query, %s) AND wait_event_type = 'Lock'",
+            "SELECT FROM pg_stat_activity"
+            " WHERE starts_with(query, %s) AND wait_event_type = 'Lock'",
             (beginning_of_query,),
         )
         if found.fetchone() is not None:
