@@ -7,15 +7,17 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DataError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from aftercall.db.session import DATABASE_AWAY
 from aftercall.flows.errors import Conflict, Invalid, NotFound, placed
 
 log = logging.getLogger(__name__)
 
+#: To a person; 503.
+DATABASE_IS_AWAY = "The database does not answer, or takes nothing, as a standby: try again"
 #: Faults that one answer names; a request with more has the same one again and again.
 MAX_ERRORS = 20
 _METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
@@ -122,14 +124,12 @@ def install_problems(app: FastAPI) -> None:
     def conflict(_: Request, error: Conflict) -> JSONResponse:
         return problem_response(409, str(error))
 
-    @app.exception_handler(OperationalError)
-    @app.exception_handler(InterfaceError)
-    @app.exception_handler(PoolTimeout)
     def database_away(_: Request, error: Exception) -> JSONResponse:
         log.warning("database.unreachable: %s", type(error).__name__)
-        return problem_response(
-            503, "The database does not answer; try again", {"Retry-After": "5"}
-        )
+        return problem_response(503, DATABASE_IS_AWAY, {"Retry-After": "5"})
+
+    for kind in DATABASE_AWAY:
+        app.add_exception_handler(kind, database_away)
 
     @app.exception_handler(Exception)
     def unexpected(_: Request, error: Exception) -> JSONResponse:

@@ -4,7 +4,7 @@ import os
 import sys
 
 import click
-from sqlalchemy.exc import DataError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError
 
 from aftercall import __version__
 from aftercall.cli.audit import audit
@@ -33,7 +33,7 @@ from aftercall.cli.up import open_database
 from aftercall.cli.workspaces import workspaces
 from aftercall.db.schema import check_schema
 from aftercall.db.schema import migrate as migrate_schema
-from aftercall.db.session import Database
+from aftercall.db.session import DATABASE_AWAY, Database
 from aftercall.flows.reseal import reseal_secrets
 from aftercall.sealing import Sealer
 from aftercall.stores import check_database, check_redis, find_stores
@@ -186,14 +186,24 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
+    except click.Abort as error:
+        if isinstance(error.__context__, EOFError):
+            click.echo()
+            raise fail(
+                "Nobody is there to be asked: run it in a terminal, or answer by an option "
+                "(as --yes; --help names them)"
+            ) from None
+        sys.exit(130)
+    except KeyboardInterrupt:
         sys.exit(130)
     except (*EXPECTED, PortInUse) as error:
         raise fail(str(error)) from None
     except (DataError, UnicodeEncodeError):
         raise fail("It has a character or a number in it that cannot be stored") from None
-    except (OperationalError, InterfaceError):
-        raise fail("The database does not answer any more; try again") from None
+    except DATABASE_AWAY:
+        raise fail(
+            "The database does not answer any more, or takes nothing, as a standby; try again"
+        ) from None
     except BrokenPipeError:
         _say_no_more()
         sys.exit(1)

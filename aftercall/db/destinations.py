@@ -89,7 +89,7 @@ _MARK_WORKING = text(
 _DISABLE = text(
     """
     UPDATE destinations SET enabled = false, disabled_reason = :reason, updated_at = :now
-    WHERE id = :id AND enabled RETURNING id
+    WHERE id = :id AND enabled AND url = :url RETURNING id
     """
 )
 
@@ -124,8 +124,10 @@ def mark_working(executor: Executor, destination_id: uuid.UUID) -> None:
 
 
 def disable_destination(
-    executor: Executor, destination_id: uuid.UUID, *, reason: str, now: datetime
+    executor: Executor, destination_id: uuid.UUID, *, url: str, reason: str, now: datetime
 ) -> bool:
-    """Whether it was enabled until now."""
-    rows = executor.execute(_DISABLE, {"id": destination_id, "reason": reason, "now": now})
+    """Whether it was enabled until now. Not when it is somewhere else than at this URL by now."""
+    rows = executor.execute(
+        _DISABLE, {"id": destination_id, "url": url, "reason": reason, "now": now}
+    )
     return rows.first() is not None

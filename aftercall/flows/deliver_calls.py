@@ -475,8 +475,12 @@ def _reason_to_disable(result: Sent, *, now: datetime) -> str | None:
 
 
 def _disable(executor: Executor, claim: ClaimedDelivery, reason: str, *, now: datetime) -> None:
-    if destinations_db.disable_destination(executor, claim.destination_id, reason=reason, now=now):
-        deliveries_db.follow_destinations(executor, claim.destination_id, now=now)
+    is_disabled = destinations_db.disable_destination(
+        executor, claim.destination_id, url=claim.url, reason=reason, now=now
+    )
+    # Where it was not, because somebody corrected the URL meanwhile, what it held is due there.
+    deliveries_db.follow_destinations(executor, claim.destination_id, now=now)
+    if is_disabled:
         log.warning(
             "destination.disabled",
             destination_id=str(claim.destination_id),

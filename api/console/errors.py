@@ -5,14 +5,14 @@ import logging
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from sqlalchemy.exc import DataError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
+from aftercall.db.session import DATABASE_AWAY
 from aftercall.flows.errors import Conflict, Invalid, NotFound
 from api.console.headers import secured
 from api.console.pages import render
-from api.problems import problem_response
+from api.problems import DATABASE_IS_AWAY, problem_response
 
 log = logging.getLogger(__name__)
 
@@ -61,9 +61,9 @@ def _describe(error: Exception) -> tuple[int, str, dict[str, str]]:
             return 422, f"{at}: {str(first['msg']).removeprefix('Value error, ')}", {}
         case DataError() | UnicodeEncodeError():
             return 422, "It has a character or a number in it that cannot be stored", {}
-        case OperationalError() | InterfaceError() | PoolTimeout():
+        case _ if isinstance(error, DATABASE_AWAY):
             log.warning("database.unreachable: %s", type(error).__name__)
-            return 503, "The database does not answer; try again", {"Retry-After": "5"}
+            return 503, DATABASE_IS_AWAY, {"Retry-After": "5"}
         case _:
             log.error("request.failed", exc_info=error)
             return 500, "Something went wrong here; the log says what", {}

@@ -145,6 +145,8 @@ def test_webhooks_are_taken_while_the_database_takes_nothing_and_wait_until_it_d
             answers = list(pool.map(lambda body: timed(lambda: send(house, body)), bodies))
         with house.service() as service:
             assert drain_spool(service) == 0
+        refused = house.api.call("PUT", f"/workspaces/{WORKSPACE.id}", json={})
+        assert_problem(refused, 503, "standby")
     finally:
         takes_writes(house, answer=True)
     assert {answer.status_code for answer, _ in answers} == {200}

@@ -142,6 +142,9 @@ def test_one_is_disabled_enabled_rotated_and_removed_by_name_or_id(
     assert rotated["secret"] not in ("", made["secret"])
     not_yet = aftercall("destinations", "remove", "leads", stdin="n\n")
     assert (not_yet.code != 0, names(api)) == (True, ["leads"])
+    nobody = aftercall("destinations", "remove", "leads")
+    assert (nobody.code, names(api)) == (1, ["leads"])
+    assert "--yes" in nobody.err
     aftercall.ok("destinations", "remove", "leads", stdin="y\n")
     assert names(api) == []
 

@@ -41,6 +41,7 @@ from aftercall.sealing import Sealer
 from aftercall.simulator import Fault, PlannedFault, Simulator
 from tests.conftest import Clock
 from tests.flows.work import accept_rows, add_hook, deliver, delivery_rows, fetch, queued_ids
+from tests.raw_server import Peer, RawServer, answer
 
 
 def save_calls(service: Service, simulator: Simulator, count: int = 1) -> list[str]:
@@ -234,6 +235,26 @@ def test_a_410_disables_the_destination_and_holds_what_waits_until_it_is_enabled
     enable_destination(service, id_)
     deliver(service, queued_ids(service))
     assert len(simulator.crm.receipts("leads")) == 4
+
+
+def test_a_410_of_the_address_before_disables_nothing(
+    service: Service, simulator: Simulator
+) -> None:
+    id_ = add_hook(service, simulator)
+
+    def move(peer: Peer) -> None:
+        for _ in peer.requests():
+            change_destination(service, id_, {"url": simulator.crm.hook_url("leads")})
+            peer.say(answer(status="410 Gone"))
+
+    with RawServer(move) as old:
+        change_destination(service, id_, {"url": old.url()})
+        save_calls(service, simulator, 1)
+        deliver(service, queued_ids(service))
+        assert len(old.requests) == 1
+    assert destination(service, id_).enabled
+    deliver(service, queued_ids(service))
+    assert len(simulator.crm.receipts("leads")) == 1
 
 
 def test_a_destination_that_fails_for_five_days_is_disabled_and_drops_nothing(
