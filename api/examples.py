@@ -203,6 +203,8 @@ _HEALTH: Json = {
     "enabled": True,
     "disabled_reason": None,
     "breaker": "closed",
+    "is_failing": False,
+    "failing_since": None,
     "paused_until": None,
     "attempts": 412,
     "succeeded": 409,

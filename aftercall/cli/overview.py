@@ -6,7 +6,7 @@ import click
 
 from aftercall.cli.session import open_session, say, show_json, show_table
 from aftercall.flows.overview import Window, show_overview
-from aftercall.flows.views import OverviewView
+from aftercall.flows.views import DestinationHealthView, OverviewView
 
 
 @click.command()
@@ -33,6 +33,14 @@ def overview(window: str, as_json: bool) -> None:
         _print(view)
 
 
+def _state_of(one: DestinationHealthView) -> str:
+    if not one.enabled:
+        return "disabled"
+    if one.breaker != "closed":
+        return f"breaker {one.breaker}"
+    return "failing" if one.is_failing else "enabled"
+
+
 def _print(view: OverviewView) -> None:
     say("All is well." if view.is_well else "Not all is well: see what failed below.")
     if not view.is_complete:
@@ -55,11 +63,11 @@ def _print(view: OverviewView) -> None:
     say(f"Waiting: {view.waiting_calls.count} calls, {view.waiting_deliveries.count} deliveries.")
     say("")
     show_table(
-        ("DESTINATION", "BREAKER", "SUCCESS", "P50 MS", "P95 MS", "WAITING", "HELD", "DEAD"),
+        ("DESTINATION", "STATE", "SUCCESS", "P50 MS", "P95 MS", "WAITING", "HELD", "DEAD"),
         (
             (
                 one.name,
-                one.breaker if one.enabled else "disabled",
+                _state_of(one),
                 "" if one.success_rate is None else f"{one.success_rate:.1%}",
                 one.p50_ms,
                 one.p95_ms,

@@ -32,6 +32,8 @@ from aftercall.twentytwo.rate_limit import workspace_lane
 
 _DAY = timedelta(days=1)
 _SHOWN_FAILURES = 20
+#: What the first tries again mend is no failing.
+_FAILS_FOR = timedelta(minutes=5)
 
 
 class Window(StrEnum):
@@ -89,7 +91,7 @@ def show_overview(
         window=window,
         is_well=not failures
         and not any(one.is_blocked for one in workspaces)
-        and all(one.enabled and one.breaker == "closed" for one in health),
+        and all(one.enabled and not one.is_failing for one in health),
         is_complete=is_complete,
         today=totals[Window.TODAY],
         last_24h=totals[Window.DAY],
@@ -212,13 +214,18 @@ def _health(
     for one in its:
         buckets[one.duration_bucket] = buckets.get(one.duration_bucket, 0) + one.count
     attempts = sum(buckets.values())
+    breaker = breaker_of(row, now=now)
+    waits = undone.get("queued", 0) + undone.get("sending", 0) > 0
+    fails = row.failing_since is not None and now - row.failing_since >= _FAILS_FOR
     succeeded = sum(one.count for one in its if one.outcome == "succeeded")
     return DestinationHealthView(
         id=row.id,
         name=row.name,
         enabled=row.enabled,
         disabled_reason=row.disabled_reason,
-        breaker=breaker_of(row, now=now),
+        breaker=breaker,
+        is_failing=row.enabled and (breaker != "closed" or (fails and waits)),
+        failing_since=row.failing_since,
         paused_until=row.paused_until,
         attempts=attempts,
         succeeded=succeeded,

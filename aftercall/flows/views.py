@@ -431,13 +431,18 @@ class WorkspaceUseView(WorkspaceView):
 
 
 class DestinationHealthView(View):
-    """`attempts` and the rest are about the window; `breaker`: closed, open, or probing."""
+    """`attempts` and the rest are about the window; `breaker`: closed, open, or probing.
+
+    `is_failing`: the breaker is not closed; or something waits, and all has failed for 5 min.
+    """
 
     id: uuid.UUID
     name: str
     enabled: bool
     disabled_reason: str | None
     breaker: str
+    is_failing: bool
+    failing_since: datetime | None
     paused_until: datetime | None
     attempts: int
     succeeded: int

@@ -15,7 +15,7 @@ from aftercall.flows.overview import Window, show_overview
 from aftercall.flows.service import Service
 from aftercall.flows.set_up import show_set_up
 from aftercall.flows.tell_operator import show_operator_hook
-from aftercall.flows.views import ActivityView, FailureView, OverviewView
+from aftercall.flows.views import ActivityView, DestinationHealthView, FailureView, OverviewView
 from api.access import ServiceOf
 from api.console.charts import Chart, Series
 from api.console.gate import ConsoleRoute, ViewerOf
@@ -129,7 +129,7 @@ def _values(view: OverviewView, offset: timedelta) -> dict[str, Any]:
             ),
         ],
         "failures": [(one, failure_title(one), failure_path(one)) for one in view.failures],
-        "breaker_state": _breaker_state,
+        "standing": _standing,
         **BLOCKS,
     }
 
@@ -156,14 +156,14 @@ def points(view: OverviewView) -> list[str]:
     """What is not well, one phrase each; nothing when all is."""
     blocked = sum(one.is_blocked for one in view.workspaces)
     disabled = sum(not one.enabled for one in view.destinations)
-    paused = sum(one.enabled and one.breaker != "closed" for one in view.destinations)
+    failing = sum(one.is_failing for one in view.destinations)
     dead_calls = _count(view, "call", "dead")
     dead = _count(view, "delivery", "dead")
     held = _count(view, "delivery", "held")
     found = [
         (blocked, f"{plural(blocked, 'workspace')} blocked"),
         (disabled, f"{plural(disabled, 'destination')} disabled"),
-        (paused, f"{plural(paused, 'destination')} failing"),
+        (failing, f"{plural(failing, 'destination')} failing"),
         (dead_calls, f"{plural(dead_calls, 'call')} dead"),
         (dead, f"{plural(dead, 'delivery', 'deliveries')} dead"),
         (held, f"{plural(held, 'delivery', 'deliveries')} held"),
@@ -200,14 +200,16 @@ def failure_path(failure: FailureView) -> str:
     return f"/deliveries?{urlencode(asked)}"
 
 
-def _breaker_state(breaker: str, enabled: bool) -> tuple[Literal["good", "warn", "bad"], str, str]:
+def _standing(one: DestinationHealthView) -> tuple[Literal["good", "warn", "bad"], str, str]:
     """Tone, word, and what it means."""
-    if not enabled:
+    if not one.enabled:
         return "warn", "Disabled", "Deliveries are held until it is enabled"
-    match breaker:
+    match one.breaker:
         case "open":
             return "bad", "Paused", "It failed many times: nothing is sent for a moment"
         case "probing":
             return "warn", "Probing", "One delivery finds out whether it works again"
+        case _ if one.is_failing:
+            return "bad", "Failing", "It takes nothing; what waits is tried again"
         case _:
             return "good", "Enabled", "Gets deliveries"

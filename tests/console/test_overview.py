@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from html import unescape
 
 import pytest
+from sqlalchemy import text
 
 from aftercall.db.delivery_search import DeliveryQuery
 from aftercall.domain.states import DeliveryState
@@ -78,6 +79,24 @@ def test_a_disabled_destination_is_not_well(
     flow(2)
     page = text_of(admin)
     assert "1 destination disabled, 2 deliveries held." in page
+
+
+def test_a_destination_that_takes_nothing_for_minutes_is_told(
+    admin: Visitor, service: Service, simulator: Simulator
+) -> None:
+    add_hook(service, simulator)
+    fetch(service, accept_rows(service, simulator.twentytwo.make_calls(1)))
+    simulator.crm.hook("leads").fail_next(Fault.SERVER_ERROR)
+    deliver(service, queued_ids(service))
+    assert "All is well." in text_of(admin)
+    # The console's own process has the time of day.
+    with service.database.transaction() as session:
+        session.execute(
+            text("UPDATE destinations SET failing_since = now() - interval '6 minutes'")
+        )
+    page = text_of(admin)
+    assert "1 destination failing" in page
+    assert ">Failing</span><br>" in page
 
 
 def test_a_blocked_workspace_is_told_with_its_reason_and_cure(

@@ -145,6 +145,24 @@ def test_a_destination_that_is_paused_or_disabled_is_not_well(
     assert not show_overview(service).is_well
 
 
+def test_a_destination_that_takes_nothing_for_minutes_is_not_well_before_its_breaker_opens(
+    service: Service, simulator: Simulator, clock: Clock
+) -> None:
+    add_hook(service, simulator)
+    simulator.crm.hook("leads").fail_next(Fault.SERVER_ERROR)
+    fetch(service, accept_rows(service, simulator.twentytwo.make_calls(1)))
+    began = clock.now
+    deliver(service, queued_ids(service))
+    for passed, is_failing in ((timedelta(), False), (timedelta(minutes=5), True)):
+        clock.now = began + passed
+        view = show_overview(service)
+        [one] = view.destinations
+        assert (one.is_failing, view.is_well, one.breaker) == (is_failing, not is_failing, "closed")
+    assert one.failing_since == began
+    deliver(service, queued_ids(service))
+    assert show_overview(service).is_well
+
+
 def test_a_crm_whose_limit_is_waited_for_does_not_fail(
     service: Service, simulator: Simulator, clock: Clock
 ) -> None:
