@@ -377,9 +377,8 @@ class _Forgetting:
         if not everywhere.clear_statistics(connection, left):
             tables = ", ".join(sorted({one.table for one in left}))
             self._remarks.append(
-                f"The planner's samples of {tables}, where no row is left, can only be taken out "
-                "since PostgreSQL 18: they go by themselves once new rows are there. Do it again "
-                "then"
+                f"The planner keeps its samples of {tables} until other rows are there, and only "
+                "PostgreSQL 18 can take them out: do it again when there are"
             )
 
     # ---- the proof ---------------------------------------------------------------
