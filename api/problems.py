@@ -125,7 +125,7 @@ def install_problems(app: FastAPI) -> None:
         return problem_response(409, str(error))
 
     def database_away(_: Request, error: Exception) -> JSONResponse:
-        log.warning("database.unreachable: %s", type(error).__name__)
+        note_database_away(error)
         return problem_response(503, DATABASE_IS_AWAY, {"Retry-After": "5"})
 
     for kind in DATABASE_AWAY:
@@ -135,6 +135,11 @@ def install_problems(app: FastAPI) -> None:
     def unexpected(_: Request, error: Exception) -> JSONResponse:
         log.error("request.failed", exc_info=error)
         return problem_response(500, "Something went wrong here; the log says what")
+
+
+def note_database_away(error: Exception) -> None:
+    """By the driver's name of it, as ReadOnlySqlTransaction of a standby."""
+    log.warning("database.unreachable: %s", type(getattr(error, "orig", None) or error).__name__)
 
 
 def methods_at(request: Request) -> list[str]:

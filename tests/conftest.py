@@ -28,6 +28,9 @@ from aftercall.stores import redis_client
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As a shell starts what it runs in the background; those whom a test interrupts inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    # As nohup does. Pytest goes on to hear of nothing; what it starts does not inherit a handler.
+    signal.signal(signal.SIGHUP, lambda _number, _frame: None)
 
 # Otherwise an example that takes 200 ms is a fault, as any does now and then on a busy machine.
 hypothesis.settings.register_profile(

@@ -12,7 +12,7 @@ from aftercall.db.session import DATABASE_AWAY
 from aftercall.flows.errors import Conflict, Invalid, NotFound
 from api.console.headers import secured
 from api.console.pages import render
-from api.problems import DATABASE_IS_AWAY, problem_response
+from api.problems import DATABASE_IS_AWAY, note_database_away, problem_response
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def _describe(error: Exception) -> tuple[int, str, dict[str, str]]:
         case DataError() | UnicodeEncodeError():
             return 422, "It has a character or a number in it that cannot be stored", {}
         case _ if isinstance(error, DATABASE_AWAY):
-            log.warning("database.unreachable: %s", type(error).__name__)
+            note_database_away(error)
             return 503, DATABASE_IS_AWAY, {"Retry-After": "5"}
         case _:
             log.error("request.failed", exc_info=error)

@@ -232,14 +232,6 @@ def _runs_as(process: psutil.Process, command: str) -> bool:
         return False
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _a_terminal_can_be_closed() -> Iterator[None]:
-    """Under nohup SIGHUP is ignored, and processes inherit that."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
-
-
 def until(
     happens: Callable[[], bool], what: str, *, seconds: float = 30, log: Path | None = None
 ) -> None:
